@@ -1,0 +1,4 @@
+//! Corridor: keeps online classes inside a delay budget. See `docs/ARCHITECTURE.md` for the whole.
+
+pub mod clock;
+pub mod proto;
