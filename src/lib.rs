@@ -1,4 +1,6 @@
 //! Corridor: keeps online classes inside a delay budget. See `docs/ARCHITECTURE.md` for the whole.
 
+pub mod api;
 pub mod clock;
 pub mod proto;
+pub mod store;

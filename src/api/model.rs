@@ -1,0 +1,450 @@
+//! The API's JSON: what `/api/v1` answers and takes. Names of edges and subjects of agents are the keys
+//! throughout; what is unknown is absent; times are RFC 3339 in UTC unless a name ends in `_ms` or `_s`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::store::records::{BudgetOn, ClassState, Level, Outcome, Protect, Role, Service};
+
+/// `GET /api/v1/status`, and `corridor status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    pub controller: ControllerStatus,
+    pub edges: Vec<EdgeStatus>,
+    pub agents: Vec<AgentStatus>,
+    pub links: Vec<LinkStatus>,
+    pub classes: Vec<ClassStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ControllerStatus {
+    pub version: String,
+    /// The controller's time.
+    pub now: String,
+    pub uptime_s: u64,
+    pub reports: u64,
+    /// Reports that came again and were dropped.
+    pub repeats: u64,
+    pub store_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EdgeState {
+    Up,
+    Draining,
+    Down,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EdgeStatus {
+    pub name: String,
+    pub state: EdgeState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    pub addresses: Vec<String>,
+    pub agents: u32,
+    /// Share of one core.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    pub forwarded: u64,
+    pub local_drops: u64,
+    pub refused: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    Up,
+    Silent,
+    Gone,
+    Revoked,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AgentStatus {
+    pub subject: String,
+    pub id: String,
+    pub state: AgentState,
+    /// The edge that carries its reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_type: Option<String>,
+    /// How far its wall clock is off the controller's; present beyond 2 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_off_s: Option<i64>,
+    pub tags: BTreeMap<String, String>,
+    /// Classes it is in now.
+    pub classes: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+    pub spool_rows: u32,
+    pub spool_dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Rtt {
+    pub p50: f64,
+    pub p95: f64,
+}
+
+/// One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LinkStatus {
+    pub from: String,
+    pub to: String,
+    /// Length of the newest window.
+    pub window_s: f64,
+    /// Probes sent in this direction since the prober's start (echoes, for the way back).
+    pub sent: u64,
+    /// Of these, lost.
+    pub lost: u64,
+    /// Share lost in the newest window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Rtt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owd_ms: Option<f64>,
+    /// Bound of `owd_ms`; never one without the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owd_error_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<f64>,
+    /// Age of the newest window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+}
+
+/// How a participant, or a class, is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Quality {
+    /// Inside the budget, and expected to stay.
+    Good,
+    /// In breach, or less than 90 % likely to stay inside the budget.
+    AtRisk,
+    /// No route carries anything, or the participant is lost.
+    Outage,
+    /// Nothing recent is known.
+    Unknown,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClassStatus {
+    pub id: String,
+    pub state: ClassState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    pub quality: Quality,
+    /// The hub edge, for classes that need a meeting point.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    pub budget_ms: f64,
+    pub budget_on: BudgetOn,
+    pub protect: Protect,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// Worst teacher–student round trip.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Rtt>,
+    pub participants: Vec<ParticipantStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ParticipantStatus {
+    pub subject: String,
+    pub role: Role,
+    pub quality: Quality,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
+    pub legs: Vec<LegStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LegStatus {
+    /// The far end: `agent:SUBJECT`, `target:HOST:PORT` or `hub:EDGE`.
+    pub to: String,
+    pub plan: u64,
+    /// Names of edges.
+    pub primary: Vec<String>,
+    pub standbys: Vec<Vec<String>>,
+    /// The route that the agent says it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Rtt>,
+    /// Share lost on the route in use, both directions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss: Option<f64>,
+    pub budget_ms: f64,
+    pub switches: u64,
+    /// Why the primary is what it is: one sentence.
+    pub reason: String,
+    /// The same, typed: an object with a `kind`.
+    #[schema(value_type = Object)]
+    pub reason_detail: serde_json::Value,
+    /// Seconds since the agent's newest window on this leg.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_s: Option<f64>,
+}
+
+/// `POST /api/v1/classes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateClass {
+    pub id: String,
+    pub participants: Vec<NewParticipant>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_ms: Option<f64>,
+    #[serde(default)]
+    pub budget_on: BudgetOn,
+    #[serde(default)]
+    pub protect: Protect,
+    /// Live at once without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewParticipant {
+    pub subject: String,
+    pub role: Role,
+}
+
+/// `POST /api/v1/classes/{id}/end`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndClass {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// `POST /api/v1/classes/{id}/participants` (join) and `DELETE …/participants/{subject}` (leave).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinClass {
+    pub subject: String,
+    pub role: Role,
+}
+
+/// `GET /api/v1/classes/{id}/timeline`: what happened to each participant, and how it fared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Timeline {
+    pub class: ClassStatus,
+    pub from: String,
+    pub to: String,
+    pub participants: Vec<ParticipantTimeline>,
+    pub events: Vec<Event>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ParticipantTimeline {
+    pub subject: String,
+    pub role: Role,
+    /// Ascending in time; a gap in time is a gap in knowledge and must not be joined.
+    pub points: Vec<Point>,
+}
+
+/// One window of the route in use.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Point {
+    /// End of the window.
+    pub at: String,
+    pub length_s: f64,
+    pub route: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Rtt>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_up: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loss_down: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_ms: Option<f64>,
+    pub quality: Quality,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    pub at: String,
+    /// `plan`, `switch`, `access_outage`, `joined`, `left`, `lost`, `slept`, `moved`, `edge_down`, …
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<String>,
+    /// One sentence.
+    pub text: String,
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+}
+
+/// `GET /api/v1/live`: server-sent events. `event: status` carries a whole [`Status`] at first and then
+/// at most once a second when something changed; `event: event` carries one [`Event`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Live {
+    Status(Box<Status>),
+    Event(Event),
+}
+
+/// `POST /api/v1/login`. Answers [`Session`] and sets the session's cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    pub name: String,
+    pub password: String,
+}
+
+/// `GET /api/v1/session`. Requests that change something carry `csrf` in the header `x-corridor-csrf`
+/// when they authenticate by cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Session {
+    pub name: String,
+    pub level: Level,
+    pub csrf: String,
+}
+
+/// `POST /api/v1/tokens`: a join token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateToken {
+    pub service: Service,
+    /// How many may join with it; 1 unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// Seconds from now; a day unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_s: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The answer: the only time the token itself is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedToken {
+    pub id: String,
+    pub token: String,
+    pub expires: String,
+    /// A line to run on the machine that shall join.
+    pub join: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenInfo {
+    pub id: String,
+    pub service: Service,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub tags: BTreeMap<String, String>,
+    pub uses_left: u32,
+    pub created: String,
+    pub expires: String,
+    pub revoked: bool,
+}
+
+/// `POST /api/v1/edges/{name}/drain`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainEdge {
+    pub on: bool,
+}
+
+/// `POST /api/v1/join`: no account needed, the token is the proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    pub token: String,
+    /// The subject of an agent, the name of an edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// A PKCS #10 request, PEM, signed by the key that never leaves its machine.
+    pub csr: String,
+}
+
+/// `POST /api/v1/renew`: a request signed by the enrolled key; no other proof is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    pub csr: String,
+}
+
+/// The answer to both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Joined {
+    pub service: Service,
+    /// The agent's id (16 hex digits) or the edge's number.
+    pub id: String,
+    /// The subject, or the edge's name.
+    pub name: String,
+    /// The certificate and its issuer, PEM.
+    pub chain: String,
+    /// Every CA certificate to trust, PEM: more than one while the key is being rotated.
+    pub roots: String,
+    /// Edges to begin with, for an agent.
+    pub edges: Vec<JoinEdge>,
+    /// Where edges reach the controller over QUIC, `host:port`; for an edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<String>,
+    /// The controller's time, microseconds since 1970.
+    pub now_us: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinEdge {
+    pub id: u16,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    pub addresses: Vec<String>,
+}
+
+/// `GET /api/v1/time`: no account needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Time {
+    pub now_us: i64,
+}
+
+/// Every error's body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Error {
+    /// A stable word, such as `not_found`, `token_expired`, `too_many_requests`.
+    pub code: String,
+    /// One clear sentence.
+    pub message: String,
+}

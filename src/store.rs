@@ -1,0 +1,3 @@
+//! What the controller keeps: records, and the trait that every backend implements.
+
+pub mod records;
