@@ -1,0 +1,61 @@
+# `make up` and `make test` set up all they need on a Debian with Rust and Node, and say in one line what
+# is missing elsewhere.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+WEB := dashboards/web
+CORRIDOR := target/release/corridor
+NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+
+.PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+up: build ## build everything and run controller, one edge and one agent here
+	$(CORRIDOR) up
+
+demo: build ## a world that goes wrong on schedule, with the page open on it
+	$(CORRIDOR) demo
+
+build: web ## the release binary, with the page inside
+	cargo build --release --locked
+
+web: $(WEB)/dist/index.html ## the page
+
+$(WEB)/node_modules: $(WEB)/package-lock.json
+	.ci/setup build
+	cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(WEB)/dist/index.html: $(WEB)/node_modules $(shell find $(WEB)/src $(WEB)/index.html $(WEB)/vite.config.ts 2>/dev/null)
+	cd $(WEB) && npm run build
+
+lint: web ## formatting, clippy, types of the page
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cd $(WEB) && npm run check
+
+test: ## all tests: unit, API, simulation, lab, page
+	.ci/setup test
+	$(MAKE) lint
+	cargo build --workspace --bins --locked
+ifdef NEXTEST
+	cargo nextest run --workspace --locked
+else
+	cargo test --workspace --locked --lib --bins --tests
+endif
+	cargo test --workspace --locked --doc
+	cd $(WEB) && npm test
+	node --test --test-reporter=spec tests/web/*.test.mjs
+
+lab: ## the lab alone: real processes in network namespaces (root)
+	.ci/setup test
+	cargo build --workspace --bins --locked
+	cargo test --locked --test lab -- --nocapture
+
+bench: ## criterion benches and load programs; tables go to docs/bench
+	cargo bench --locked
+
+clean:
+	cargo clean
+	rm -rf $(WEB)/dist $(WEB)/node_modules
