@@ -1,5 +1,7 @@
 //! The edge: reflector, relay, mesh prober, and the way between agents and the controller.
 
+mod next_hop;
+
 use std::time::Duration;
 
 /// An agent that reports through this edge and says nothing for this long is silent.
