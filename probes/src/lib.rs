@@ -5,9 +5,14 @@
 //! clock, a socket or a global random number.
 
 mod id;
+mod ledger;
 mod route;
+mod schedule;
 mod time;
+pub mod wire;
 
 pub use id::{AgentId, BootId, EdgeId, SessionId};
+pub use ledger::{Ledger, LedgerError};
 pub use route::{Route, RouteError};
+pub use schedule::{Due, MAX_LATENESS, Pattern, PatternError, Schedule, Slipped};
 pub use time::{Mono, Wall};
