@@ -4,10 +4,31 @@
 //! All of it is pure: time comes in as [`Mono`], bytes come in as slices, and nothing here reads a
 //! clock, a socket or a global random number.
 
+mod bursts;
 mod id;
+mod jitter;
+mod ledger;
+mod percentile;
+mod reflector;
+mod reorder;
 mod route;
+mod schedule;
+mod session;
 mod time;
+mod window;
+pub mod wire;
 
+pub use bursts::{BurstsAndGaps, GMIN, LossChain};
 pub use id::{AgentId, BootId, EdgeId, SessionId};
+pub use jitter::Jitter;
+pub use ledger::{Ledger, LedgerError};
+pub use percentile::{percentile, percentile_of_sorted};
+pub use reflector::{Reception, Reflector, ReflectorLimits, ReflectorStats};
+pub use reorder::{MAX_EXTENT, Reordered, Reordering};
 pub use route::{Route, RouteError};
+pub use schedule::{Due, MAX_LATENESS, Pattern, PatternError, Schedule, Slipped};
+pub use session::{
+    Arrival, EchoOutcome, MAX_OPEN_PROBES, MAX_OPEN_WINDOWS, ProbeSession, SessionConfig, SlotOutcome, Stall,
+};
 pub use time::{Mono, Wall};
+pub use window::{MAX_LINKS, MAX_SAMPLES, MergeError, RawMinima, Sample, StepStats, Steps, Window};

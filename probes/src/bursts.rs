@@ -1,0 +1,179 @@
+//! Do losses come in bursts? Gilbert's two-state chain, and bursts and gaps as RFC 3611 defines them.
+
+use serde::{Deserialize, Serialize};
+
+/// RFC 3611 §4.7.2: this many packets received in a row end a burst.
+pub const GMIN: u32 = 16;
+
+/// How often a received packet follows a received one, and so on: all that Gilbert's chain needs.
+/// Joins exactly with the chain of what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LossChain {
+    kept_after_kept: u32,
+    lost_after_kept: u32,
+    kept_after_lost: u32,
+    lost_after_lost: u32,
+    /// Whether the first and the last packet were lost; none without packets.
+    ends: Option<(bool, bool)>,
+}
+
+impl LossChain {
+    /// Takes the fate of the next packet. Packets of unknown fate are left out.
+    pub fn push(&mut self, lost: bool) {
+        self.join(&Self {
+            ends: Some((lost, lost)),
+            ..Self::default()
+        });
+    }
+
+    /// Goes on with `next`.
+    pub fn join(&mut self, next: &Self) {
+        let Some((next_first, next_last)) = next.ends else {
+            return;
+        };
+        for (mine, theirs) in [
+            (&mut self.kept_after_kept, next.kept_after_kept),
+            (&mut self.lost_after_kept, next.lost_after_kept),
+            (&mut self.kept_after_lost, next.kept_after_lost),
+            (&mut self.lost_after_lost, next.lost_after_lost),
+        ] {
+            *mine = mine.saturating_add(theirs);
+        }
+        let Some((first, last)) = self.ends else {
+            self.ends = next.ends;
+            return;
+        };
+        let step = match (last, next_first) {
+            (false, false) => &mut self.kept_after_kept,
+            (false, true) => &mut self.lost_after_kept,
+            (true, false) => &mut self.kept_after_lost,
+            (true, true) => &mut self.lost_after_lost,
+        };
+        *step = step.saturating_add(1);
+        self.ends = Some((first, next_last));
+    }
+
+    /// p: how likely a loss is after a received packet.
+    pub fn p(&self) -> Option<f64> {
+        share(self.lost_after_kept, self.kept_after_kept)
+    }
+
+    /// q: how likely a received packet is after a loss.
+    pub fn q(&self) -> Option<f64> {
+        share(self.kept_after_lost, self.lost_after_lost)
+    }
+
+    /// BurstR of ITU-T G.107: 1 for random loss, more for bursts. 1/(p + q), at least 1; none where
+    /// either cannot be known, or nothing changes.
+    pub fn burst_ratio(&self) -> Option<f64> {
+        let sum = self.p()? + self.q()?;
+        (sum > 0.0).then(|| (1.0 / sum).max(1.0))
+    }
+}
+
+fn share(part: u32, rest: u32) -> Option<f64> {
+    let whole = u64::from(part) + u64::from(rest);
+    (whole > 0).then(|| f64::from(part) / whole as f64)
+}
+
+/// Bursts and gaps of a sequence of packets (RFC 3611 §4.7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BurstsAndGaps {
+    pub bursts: u32,
+    pub burst_packets: u64,
+    pub burst_lost: u64,
+    pub gap_packets: u64,
+    pub gap_lost: u64,
+}
+
+impl BurstsAndGaps {
+    /// Splits `lost`, in order of sending, by the definition: a burst is the longest run that begins and
+    /// ends with a loss and holds no `gmin` received packets in a row; a loss with at least `gmin`
+    /// received on either side (or the end of the sequence) is in a gap.
+    pub fn of(lost: &[bool], gmin: u32) -> Self {
+        let mut sum = Self::default();
+        let losses: Vec<_> = (0..lost.len()).filter(|&i| lost[i]).collect();
+        for run in losses.chunk_by(|&a, &b| b - a - 1 < gmin as usize) {
+            if let (&[first, ..], &[.., last]) = (run, run)
+                && run.len() > 1
+            {
+                sum.bursts += 1;
+                sum.burst_packets += (last - first + 1) as u64;
+                sum.burst_lost += run.len() as u64;
+            }
+        }
+        sum.gap_packets = lost.len() as u64 - sum.burst_packets;
+        sum.gap_lost = losses.len() as u64 - sum.burst_lost;
+        sum
+    }
+
+    /// Share of packets lost within bursts.
+    pub fn burst_density(&self) -> Option<f64> {
+        (self.burst_packets > 0).then(|| self.burst_lost as f64 / self.burst_packets as f64)
+    }
+
+    /// Share of packets lost within gaps.
+    pub fn gap_density(&self) -> Option<f64> {
+        (self.gap_packets > 0).then(|| self.gap_lost as f64 / self.gap_packets as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn chain(lost: &[bool]) -> LossChain {
+        let mut c = LossChain::default();
+        lost.iter().for_each(|&l| c.push(l));
+        c
+    }
+
+    fn parse(s: &str) -> Vec<bool> {
+        s.bytes().map(|b| b == b'x').collect()
+    }
+
+    #[test]
+    fn gilbert_by_hand() {
+        let c = chain(&parse("..xx..x."));
+        assert_eq!((c.p(), c.q()), (Some(2.0 / 4.0), Some(2.0 / 3.0)));
+        assert_eq!(c.burst_ratio(), Some(1.0), "less than random is called random");
+        let c = chain(&parse("....xxxx...."));
+        assert_eq!(c.burst_ratio(), Some(1.0 / (1.0 / 7.0 + 1.0 / 4.0)));
+        for unknown in ["", ".", "x", "....", "xxxx", "...x"] {
+            assert_eq!(chain(&parse(unknown)).burst_ratio(), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn bursts_by_the_definition() {
+        let of = |s: &str| {
+            let b = BurstsAndGaps::of(&parse(s), 4);
+            (b.bursts, b.burst_packets, b.burst_lost, b.gap_packets, b.gap_lost)
+        };
+        assert_eq!(of(""), (0, 0, 0, 0, 0));
+        assert_eq!(of("....x...."), (0, 0, 0, 9, 1), "one loss alone is in a gap");
+        assert_eq!(of("xx"), (1, 2, 2, 0, 0));
+        assert_eq!(of("x...x"), (1, 5, 2, 0, 0), "three received do not end it");
+        assert_eq!(of("x....x"), (0, 0, 0, 6, 2), "four do");
+        assert_eq!(of("..xx...x....x.."), (1, 6, 3, 9, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn chains_join_exactly(lost in prop::collection::vec(any::<bool>(), 0..60), at in 0usize..60) {
+            let at = at.min(lost.len());
+            let mut joined = chain(&lost[..at]);
+            joined.join(&chain(&lost[at..]));
+            prop_assert_eq!(joined, chain(&lost));
+        }
+
+        #[test]
+        fn every_packet_is_in_a_burst_or_a_gap(lost in prop::collection::vec(any::<bool>(), 0..100)) {
+            let b = BurstsAndGaps::of(&lost, GMIN);
+            prop_assert_eq!(b.burst_packets + b.gap_packets, lost.len() as u64);
+            prop_assert_eq!(b.burst_lost + b.gap_lost, lost.iter().filter(|&&l| l).count() as u64);
+        }
+    }
+}

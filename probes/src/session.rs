@@ -1,0 +1,492 @@
+//! The prober's side of one link or route.
+//!
+//! A session gives each probe its number, learns from echoes what became of it, and closes the books a
+//! while later, one window of slot time after the other. It outlives connections, may lie idle, and
+//! does not care at which rate it is driven.
+//!
+//! How a probe's fate is settled, in this order: an echo within Tmax is `received`, one after it is
+//! `late`; a number that the reflector acknowledged is `lost_down`; one that it said it had not got is
+//! `lost_up`; then the reflector's count may tell; else it is `lost_unknown`.
+
+mod evidence;
+mod settle;
+mod silence;
+mod steps;
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    Ledger, Mono, Sample, SessionId, Slipped, Steps, Window,
+    wire::{EchoBody, LinkEcho, LinkProbe, RouteEcho},
+};
+use evidence::Evidence;
+use settle::ClockedJitter;
+use silence::Silence;
+
+/// Times that decide what a probe counts as. They are reported with loss figures (RFC 7680 §2.8.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Length of a window of slot time. Windows begin at multiples of it on the monotonic clock, so
+    /// that those of all sessions of a process coincide.
+    pub window: Duration,
+    /// An echo that takes longer is `late`: nobody waits so long for the other's voice.
+    pub tmax: Duration,
+    /// How long after its end a window is closed: Tmax, and a second for echoes that tell of others.
+    pub close_after: Duration,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(1),
+            tmax: Duration::from_secs(2),
+            close_after: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Probes whose window is not closed yet, at most: four seconds at 2,000/s. A slot beyond is a local
+/// drop.
+pub const MAX_OPEN_PROBES: usize = 8_192;
+
+/// Windows that are not collected, at most; the oldest is dropped beyond, and counted.
+pub const MAX_OPEN_WINDOWS: usize = 64;
+
+/// What was done with a slot of the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotOutcome {
+    /// Its probe goes out; `now` is read just before.
+    Sent { now: Mono },
+    /// Missed by half an interval.
+    Slipped,
+    /// This machine could not send it.
+    LocalDrop,
+    /// There was no connection to send it on.
+    Unconnected,
+}
+
+/// When an echo came in, as well as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    pub at: Mono,
+    pub stall: Stall,
+}
+
+/// Whether this machine stood still between the network and the reading of the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stall {
+    #[default]
+    None,
+    /// It did, and `at` has been corrected.
+    Corrected,
+    /// It did or may have, and `at` is not to be trusted: the echo counts, its times do not.
+    Suspect,
+}
+
+impl From<Mono> for Arrival {
+    fn from(at: Mono) -> Self {
+        Self {
+            at,
+            stall: Stall::None,
+        }
+    }
+}
+
+/// What an echo turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EchoOutcome {
+    /// In time, and measured.
+    Sample(Sample),
+    /// In time, but its times are not to be trusted.
+    Excluded,
+    /// After Tmax.
+    Late { rtt: Duration },
+    /// This probe's echo had come before.
+    Duplicate,
+    /// The probe's window is closed.
+    Stale,
+    /// No such probe was sent.
+    Unknown,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct ProbeSession {
+    id: SessionId,
+    config: SessionConfig,
+    next_seq: u64,
+    /// Probes of open windows; the last one has number `next_seq - 1`.
+    probes: VecDeque<Probe>,
+    windows: VecDeque<OpenWindow>,
+    evidence: Evidence,
+    silence: Silence,
+    /// The highest count that an echo of this epoch came back with.
+    newest_echo: Option<(u32, u32)>,
+    jitter_up: ClockedJitter,
+    jitter_down: ClockedJitter,
+    totals: Ledger,
+    windows_dropped: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Probe {
+    /// Start of the window that its slot is in.
+    window: Mono,
+    sent: Mono,
+    echo: Echo,
+    /// The reflector has it.
+    acked: bool,
+    /// The reflector once had later ones, but not this.
+    missed: bool,
+    /// Of an echoed probe, under the epoch that is current: its place in the order of arrival there.
+    count: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Echo {
+    None,
+    InTime,
+    Late,
+    /// Not to be expected: the probe never left this machine.
+    Never,
+}
+
+#[derive(Debug)]
+struct OpenWindow {
+    start: Mono,
+    ledger: Ledger,
+    /// In the order of arrival.
+    arrivals: Vec<Arrived>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Arrived {
+    sample: Sample,
+    up_us: i64,
+    epoch: u32,
+    count: u32,
+}
+
+impl ProbeSession {
+    /// A session whose first probe has number `first_seq`: any will do.
+    pub fn new(id: SessionId, first_seq: u32, config: SessionConfig) -> Self {
+        Self {
+            id,
+            config,
+            // Room below, so that distances never pass zero.
+            next_seq: (1 << 32) + u64::from(first_seq),
+            probes: VecDeque::new(),
+            windows: VecDeque::new(),
+            evidence: Evidence::default(),
+            silence: Silence::default(),
+            newest_echo: None,
+            jitter_up: ClockedJitter::default(),
+            jitter_down: ClockedJitter::default(),
+            totals: Ledger::default(),
+            windows_dropped: 0,
+        }
+    }
+
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub fn config(&self) -> SessionConfig {
+        self.config
+    }
+
+    /// Counts of all windows closed so far.
+    pub fn totals(&self) -> Ledger {
+        self.totals
+    }
+
+    /// Windows that were dropped because nobody collected them.
+    pub fn windows_dropped(&self) -> u64 {
+        self.windows_dropped
+    }
+
+    /// Books the slot at `at`, which the schedule gave. For [`SlotOutcome::Sent`] it answers the probe
+    /// to send; none if too many are open, which is a local drop.
+    pub fn slot(&mut self, at: Mono, outcome: SlotOutcome) -> Option<LinkProbe> {
+        let full = self.probes.len() >= MAX_OPEN_PROBES;
+        let window = self.window_for(at);
+        let ledger = &mut window.ledger;
+        ledger.slots = ledger.slots.saturating_add(1);
+        let counter = match outcome {
+            SlotOutcome::Sent { .. } if full => &mut ledger.local_drops,
+            SlotOutcome::Sent { .. } => &mut ledger.sent,
+            SlotOutcome::Slipped => &mut ledger.slipped,
+            SlotOutcome::LocalDrop => &mut ledger.local_drops,
+            SlotOutcome::Unconnected => &mut ledger.unconnected,
+        };
+        *counter = counter.saturating_add(1);
+        let start = window.start;
+        match outcome {
+            SlotOutcome::Sent { now } if !full => Some(self.send(start, now)),
+            _ => None,
+        }
+    }
+
+    /// Books a run of slots that the schedule missed. A run longer than 16 windows is a sleep of this
+    /// machine: what is beyond stands in the last of them.
+    pub fn slipped<K>(&mut self, run: &Slipped<K>) {
+        const SPREAD: u64 = 16;
+        let span = run.last.since(run.first);
+        let windows = (span.as_nanos() / self.config.window.as_nanos().max(1)) as u64 + 1;
+        let spread = windows.min(SPREAD).min(run.count.max(1));
+        let mut left = run.count;
+        for i in 0..spread {
+            let share = if i + 1 == spread {
+                left
+            } else {
+                // Rounded up, so that every slot is booked where windows are few.
+                run.count.div_ceil(windows).min(left)
+            };
+            left -= share;
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
+            let ledger = &mut self.window_for(run.first + self.config.window * i as u32).ledger;
+            // Both by the same number, so that the ledger adds up even at the end of its range.
+            let share = share.min(u32::MAX - ledger.slots);
+            ledger.slots += share;
+            ledger.slipped += share;
+        }
+    }
+
+    /// The transport says that it dropped this probe before it reached the network. `false` if the probe
+    /// is not open, or its echo came.
+    pub fn on_local_drop(&mut self, seq: u32) -> bool {
+        let Some(at) = self.unwrap_seq(seq).and_then(|seq| self.index_of(seq)) else {
+            return false;
+        };
+        let probe = &mut self.probes[at];
+        if probe.echo != Echo::None || probe.acked {
+            return false;
+        }
+        probe.echo = Echo::Never;
+        let start = probe.window;
+        if let Some(window) = self.open_window(start) {
+            window.ledger.sent = window.ledger.sent.saturating_sub(1);
+            window.ledger.local_drops = window.ledger.local_drops.saturating_add(1);
+        }
+        true
+    }
+
+    /// Takes the echo of a link probe.
+    pub fn on_link_echo(&mut self, arrival: impl Into<Arrival>, echo: &LinkEcho) -> EchoOutcome {
+        self.on_echo(arrival.into(), echo.seq, &echo.body, |_| Steps::default())
+    }
+
+    /// Takes the echo of a route probe.
+    pub fn on_route_echo(&mut self, arrival: impl Into<Arrival>, echo: &RouteEcho) -> EchoOutcome {
+        self.on_echo(arrival.into(), echo.header.seq, &echo.body, |total_us| {
+            steps::of(echo, total_us)
+        })
+    }
+
+    /// Another packet came from the far end at `now`: a sign of life as good as an echo.
+    pub fn heard(&mut self, now: Mono) {
+        self.silence.heard(now);
+    }
+
+    /// How many probes in a row have gone without the echo that should have come by now, since the far
+    /// end was last heard. An echo should have come once the session's usual round trip has passed.
+    pub fn silent_steps(&self, now: Mono) -> u32 {
+        self.silence.steps(&self.probes, self.next_seq, now)
+    }
+
+    /// When [`Self::silent_steps`] reaches `steps` if nothing is heard; none if too few probes are out.
+    pub fn silent_at(&self, steps: u32) -> Option<Mono> {
+        self.silence.reaches(&self.probes, self.next_seq, steps)
+    }
+
+    /// The round trip within which nine of the last ten echoes came; none before the first.
+    pub fn usual_rtt(&self) -> Option<Duration> {
+        self.silence.usual_rtt()
+    }
+
+    /// When [`Self::poll_window`] next has something.
+    pub fn next_close(&self) -> Option<Mono> {
+        self.windows.front().map(|w| self.close_time(w.start))
+    }
+
+    /// The oldest window, once it is due to be closed. Call until there is none.
+    pub fn poll_window(&mut self, now: Mono) -> Option<Window> {
+        if self.next_close()? > now {
+            return None;
+        }
+        self.close_oldest()
+    }
+
+    fn close_time(&self, start: Mono) -> Mono {
+        start + self.config.window + self.config.close_after
+    }
+
+    /// The open window that `at` falls in, made if needed. Slot times go upwards; one that does not is
+    /// booked in the newest window.
+    fn window_for(&mut self, at: Mono) -> &mut OpenWindow {
+        let length = i64::try_from(self.config.window.as_nanos())
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let start = Mono::from_nanos(at.as_nanos().div_euclid(length).saturating_mul(length));
+        if self.windows.back().is_none_or(|w| w.start < start) {
+            if self.windows.len() >= MAX_OPEN_WINDOWS && self.close_oldest().is_some() {
+                self.windows_dropped += 1;
+            }
+            self.windows.push_back(OpenWindow {
+                start,
+                ledger: Ledger::default(),
+                arrivals: Vec::new(),
+            });
+        }
+        let newest = self.windows.len() - 1;
+        &mut self.windows[newest]
+    }
+
+    fn open_window(&mut self, start: Mono) -> Option<&mut OpenWindow> {
+        let at = self.windows.binary_search_by_key(&start, |w| w.start).ok()?;
+        self.windows.get_mut(at)
+    }
+
+    fn send(&mut self, window: Mono, now: Mono) -> LinkProbe {
+        let seq = self.next_seq;
+        let floor = self.evidence.wanted_floor(&self.probes, seq);
+        self.next_seq += 1;
+        self.probes.push_back(Probe {
+            window,
+            sent: now,
+            echo: Echo::None,
+            acked: false,
+            missed: false,
+            count: None,
+        });
+        LinkProbe {
+            session: self.id,
+            // The wire carries the low 32 bits.
+            seq: seq as u32,
+            sent_us: now.as_micros(),
+            floor: u16::try_from(seq - floor).unwrap_or(u16::MAX),
+        }
+    }
+
+    fn first_open(&self) -> u64 {
+        self.next_seq - self.probes.len() as u64
+    }
+
+    /// The number below `next_seq` that the 32 bits on the wire stand for.
+    fn unwrap_seq(&self, seq: u32) -> Option<u64> {
+        let below = (self.next_seq as u32).wrapping_sub(seq);
+        if below == 0 || below > u32::MAX / 2 {
+            return None;
+        }
+        self.next_seq.checked_sub(below.into())
+    }
+
+    fn index_of(&self, seq: u64) -> Option<usize> {
+        let at = usize::try_from(seq.checked_sub(self.first_open())?).ok()?;
+        (at < self.probes.len()).then_some(at)
+    }
+
+    /// Whether an echo that the reflector sent later came before this one (RFC 4737).
+    fn is_overtaken(&mut self, body: &EchoBody) -> bool {
+        match self.newest_echo {
+            Some((epoch, newest)) if epoch == body.epoch && newest > body.count => true,
+            _ => {
+                self.newest_echo = Some((body.epoch, body.count));
+                false
+            }
+        }
+    }
+
+    fn on_echo(
+        &mut self,
+        arrival: Arrival,
+        seq: u32,
+        body: &EchoBody,
+        steps: impl FnOnce(u32) -> Steps,
+    ) -> EchoOutcome {
+        let Some(seq) = self.unwrap_seq(seq) else {
+            return EchoOutcome::Unknown;
+        };
+        let first_open = self.first_open();
+        let Some(at) = self.index_of(seq) else {
+            self.evidence.take(&mut self.probes, first_open, seq, body);
+            self.silence.heard(arrival.at);
+            return EchoOutcome::Stale;
+        };
+        let probe = self.probes[at];
+        if probe.echo == Echo::Never {
+            return EchoOutcome::Unknown;
+        }
+        self.silence.heard(arrival.at);
+        if probe.echo != Echo::None {
+            if let Some(window) = self.open_window(probe.window) {
+                window.ledger.duplicates = window.ledger.duplicates.saturating_add(1);
+            }
+            return EchoOutcome::Duplicate;
+        }
+        let current = self.evidence.take(&mut self.probes, first_open, seq, body);
+        if self.close_time(probe.window) <= arrival.at {
+            return EchoOutcome::Stale;
+        }
+        let rtt = arrival.at.since(probe.sent);
+        let in_time = rtt <= self.config.tmax;
+        self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
+        self.probes[at].count = current.then_some(body.count);
+        let reordered_down = current && self.is_overtaken(body);
+        let sample = measure(seq, &probe, arrival, body, steps);
+        let stalled = arrival.stall != Stall::None;
+        if in_time {
+            self.silence.echoed(seq, rtt);
+        }
+        let Some(window) = self.open_window(probe.window) else {
+            return EchoOutcome::Stale;
+        };
+        let ledger = &mut window.ledger;
+        ledger.reordered_up += u32::from(body.ahead > 0);
+        ledger.reordered_down += u32::from(reordered_down);
+        ledger.stalled += u32::from(stalled);
+        if !in_time {
+            ledger.late += 1;
+            return EchoOutcome::Late { rtt };
+        }
+        ledger.received += 1;
+        let Some((sample, up_us)) = sample else {
+            ledger.excluded += 1;
+            return EchoOutcome::Excluded;
+        };
+        window.arrivals.push(Arrived {
+            sample,
+            up_us,
+            epoch: body.epoch,
+            count: body.count,
+        });
+        EchoOutcome::Sample(sample)
+    }
+}
+
+/// The sample of an echo in time; none if its times are not to be trusted.
+fn measure(
+    seq: u64,
+    probe: &Probe,
+    arrival: Arrival,
+    body: &EchoBody,
+    steps: impl FnOnce(u32) -> Steps,
+) -> Option<(Sample, i64)> {
+    if arrival.stall == Stall::Suspect {
+        return None;
+    }
+    let total_ns = u64::try_from(arrival.at.diff_nanos(probe.sent)).ok()?;
+    let total_us = u32::try_from((total_ns + 500) / 1_000).ok()?;
+    let rtt_us = total_us.checked_sub(body.residence_us)?;
+    let up_us = body.recv_us.checked_sub(probe.sent.as_micros())?;
+    let sample = Sample {
+        seq,
+        rtt_us,
+        up_us: Some(up_us),
+        steps: steps(total_us),
+    };
+    Some((sample, up_us))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The probe of one link and its echo.
+
+use super::{AckRanges, Kind, WireError, open, pad, reader::Reader};
+use crate::{Mono, SessionId};
+
+/// A probe of one link, or what a route probe carries of its session: 23 B before padding.
+///
+/// | at | size | field |
+/// |---|---|---|
+/// | 0 | 1 | kind 0x01 |
+/// | 1 | 8 | session |
+/// | 9 | 4 | sequence number |
+/// | 13 | 8 | sent, µs |
+/// | 21 | 2 | floor |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkProbe {
+    pub session: SessionId,
+    /// Wraps; both ends unwrap it.
+    pub seq: u32,
+    /// When it was sent, in µs on the prober's monotonic clock.
+    pub sent_us: i64,
+    /// How far below `seq` the ranges of the echo shall begin: at the lowest number whose fate the
+    /// prober still wants to know.
+    pub floor: u16,
+}
+
+impl LinkProbe {
+    /// Replaces `out` by this probe, padded with zeros to `size` bytes.
+    pub fn write(&self, out: &mut Vec<u8>, size: usize) {
+        out.clear();
+        out.push(Kind::LinkProbe as u8);
+        out.extend_from_slice(&self.session.0.to_be_bytes());
+        out.extend_from_slice(&self.seq.to_be_bytes());
+        out.extend_from_slice(&self.sent_us.to_be_bytes());
+        out.extend_from_slice(&self.floor.to_be_bytes());
+        pad(out, size);
+    }
+
+    pub fn parse(datagram: &[u8]) -> Result<Self, WireError> {
+        let mut r = open(datagram, Kind::LinkProbe)?;
+        let probe = Self {
+            session: SessionId(r.u64()?),
+            seq: r.u32()?,
+            sent_us: r.i64()?,
+            floor: r.u16()?,
+        };
+        r.finish()?;
+        Ok(probe)
+    }
+}
+
+/// What a reflector answers, on links and at the far end of routes alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EchoBody {
+    /// Names the state that `count` and `ranges` come from: another value means that the reflector
+    /// began anew, and on another clock.
+    pub epoch: u32,
+    /// When the probe came in, in µs on the reflector's monotonic clock.
+    pub recv_us: i64,
+    /// From then until the echo went out, in µs.
+    pub residence_us: u32,
+    /// Different probes received in this session so far, this one included: its place in the order
+    /// of arrival.
+    pub count: u32,
+    /// How far above this number the highest one received before it was; 0 if it came in order.
+    pub ahead: u16,
+    /// How far below this number the ranges begin.
+    pub base: u16,
+    pub ranges: AckRanges,
+}
+
+impl EchoBody {
+    /// The most bytes that a body takes: the fixed part and 16 pairs of three-byte numbers.
+    pub(super) const MAX_LEN: usize = 25 + AckRanges::MAX * 2 * 3;
+
+    /// The same, going out at `send` where it came in at `recv`, both on the reflector's clock.
+    #[must_use]
+    pub fn sent_after(mut self, recv: Mono, send: Mono) -> Self {
+        self.residence_us = u32::try_from(send.since(recv).as_micros()).unwrap_or(u32::MAX);
+        self
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.epoch.to_be_bytes());
+        out.extend_from_slice(&self.recv_us.to_be_bytes());
+        out.extend_from_slice(&self.residence_us.to_be_bytes());
+        out.extend_from_slice(&self.count.to_be_bytes());
+        out.extend_from_slice(&self.ahead.to_be_bytes());
+        out.extend_from_slice(&self.base.to_be_bytes());
+        self.ranges.write(out);
+    }
+
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self {
+            epoch: r.u32()?,
+            recv_us: r.i64()?,
+            residence_us: r.u32()?,
+            count: r.u32()?,
+            ahead: r.u16()?,
+            base: r.u16()?,
+            ranges: AckRanges::read(r)?,
+        })
+    }
+}
+
+/// The echo of a link probe: 38 B and the ranges, before padding.
+///
+/// | at | size | field |
+/// |---|---|---|
+/// | 0 | 1 | kind 0x02 |
+/// | 1 | 8 | session |
+/// | 9 | 4 | sequence number |
+/// | 13 | 4 | epoch |
+/// | 17 | 8 | received, µs |
+/// | 25 | 4 | residence, µs |
+/// | 29 | 4 | count |
+/// | 33 | 2 | ahead |
+/// | 35 | 2 | base |
+/// | 37 | 1 | number of ranges, at most 16 |
+/// | 38 | | per range: gap, length, as varints |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkEcho {
+    pub session: SessionId,
+    pub seq: u32,
+    pub body: EchoBody,
+}
+
+impl LinkEcho {
+    /// Replaces `out` by this echo, padded with zeros to `size` bytes: the probe's own length, so that
+    /// both directions carry the same size.
+    pub fn write(&self, out: &mut Vec<u8>, size: usize) {
+        out.clear();
+        out.push(Kind::LinkEcho as u8);
+        out.extend_from_slice(&self.session.0.to_be_bytes());
+        out.extend_from_slice(&self.seq.to_be_bytes());
+        self.body.write(out);
+        pad(out, size);
+    }
+
+    pub fn parse(datagram: &[u8]) -> Result<Self, WireError> {
+        let mut r = open(datagram, Kind::LinkEcho)?;
+        let echo = Self {
+            session: SessionId(r.u64()?),
+            seq: r.u32()?,
+            body: EchoBody::read(&mut r)?,
+        };
+        r.finish()?;
+        Ok(echo)
+    }
+}
