@@ -2,5 +2,6 @@
 
 pub mod api;
 pub mod clock;
+pub mod identity;
 pub mod proto;
 pub mod store;
