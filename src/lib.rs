@@ -6,5 +6,6 @@ pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod edge;
+pub mod identity;
 pub mod proto;
 pub mod store;
