@@ -3,5 +3,7 @@
 mod agents;
 mod classes;
 mod edges;
+mod handle;
 
 pub use classes::{ClassError, ClassEvent, Classes, NewClass, Presence};
+pub use handle::{Ask, AskError, Asked, Handle};

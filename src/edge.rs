@@ -1,5 +1,6 @@
 //! The edge: reflector, relay, mesh prober, and the way between agents and the controller.
 
+mod datagrams;
 mod next_hop;
 
 use std::time::Duration;

@@ -7,5 +7,6 @@ pub mod config;
 pub mod controller;
 pub mod edge;
 pub mod identity;
+mod prober;
 pub mod proto;
 pub mod store;

@@ -19,7 +19,11 @@ pub struct Problem {
 
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, message: impl std::fmt::Display) -> Self {
-        Self { status, code, message: message.to_string() }
+        Self {
+            status,
+            code,
+            message: message.to_string(),
+        }
     }
 
     pub fn bad_request(message: impl std::fmt::Display) -> Self {
@@ -33,13 +37,20 @@ impl Problem {
     /// Something here went wrong; what exactly stands in the log, not in the answer.
     pub fn internal(what: &'static str, error: &dyn std::error::Error) -> Self {
         tracing::error!(what, error = %error, "request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", format!("{what} failed; see the controller's log"))
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            format!("{what} failed; see the controller's log"),
+        )
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = model::Error { code: self.code.to_owned(), message: self.message };
+        let body = model::Error {
+            code: self.code.to_owned(),
+            message: self.message,
+        };
         (self.status, Json(body)).into_response()
     }
 }

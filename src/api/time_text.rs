@@ -15,7 +15,9 @@ pub fn text(at: Wall) -> String {
 pub fn parse(text: &str) -> Result<Wall, BadTime> {
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| BadTime(text.chars().take(40).collect()))?;
     let micros = time.unix_timestamp_nanos().div_euclid(1_000);
-    i64::try_from(micros).map(Wall::from_micros).map_err(|_| BadTime(text.to_owned()))
+    i64::try_from(micros)
+        .map(Wall::from_micros)
+        .map_err(|_| BadTime(text.to_owned()))
 }
 
 /// Not an RFC 3339 time.
@@ -29,7 +31,11 @@ mod tests {
 
     #[test]
     fn goes_there_and_back() {
-        for t in ["1970-01-01T00:00:00Z", "2026-03-01T10:00:00.123456Z", "1969-12-31T23:59:59Z"] {
+        for t in [
+            "1970-01-01T00:00:00Z",
+            "2026-03-01T10:00:00.123456Z",
+            "1969-12-31T23:59:59Z",
+        ] {
             assert_eq!(text(parse(t).unwrap()), t);
         }
         assert_eq!(parse("2026-03-01T10:00:00+02:00"), parse("2026-03-01T08:00:00Z"));

@@ -36,10 +36,23 @@ pub enum Ask {
     Status(oneshot::Sender<model::Status>),
     CreateClass(NewClass, Answer<model::ClassStatus>),
     EndClass(String, Option<Outcome>, Answer<model::ClassStatus>),
-    JoinClass { class: String, subject: String, role: Role, answer: Answer<model::ClassStatus> },
-    LeaveClass { class: String, subject: String, answer: Answer<model::ClassStatus> },
+    JoinClass {
+        class: String,
+        subject: String,
+        role: Role,
+        answer: Answer<model::ClassStatus>,
+    },
+    LeaveClass {
+        class: String,
+        subject: String,
+        answer: Answer<model::ClassStatus>,
+    },
     Class(String, Answer<model::ClassStatus>),
-    Drain { edge: String, on: bool, answer: Answer<()> },
+    Drain {
+        edge: String,
+        on: bool,
+        answer: Answer<()>,
+    },
     /// The store has taken up or changed an agent (joined, revoked).
     Agent(Box<AgentRecord>),
     /// The same, of an edge.
@@ -69,7 +82,11 @@ impl Handle {
         let (asks, asks_in) = mpsc::channel(QUEUE);
         let (status_out, status) = watch::channel(Arc::new(initial));
         let (events, _) = broadcast::channel(EVENTS);
-        let asked = Asked { asks: asks_in, status: status_out, events: events.clone() };
+        let asked = Asked {
+            asks: asks_in,
+            status: status_out,
+            events: events.clone(),
+        };
         (Self { asks, status, events }, asked)
     }
 
@@ -105,7 +122,8 @@ impl Handle {
         outcome: Option<Outcome>,
     ) -> Result<model::ClassStatus, AskError> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Ask::EndClass(id.to_owned(), outcome, answer), answered).await?
+        self.ask(Ask::EndClass(id.to_owned(), outcome, answer), answered)
+            .await?
     }
 
     pub async fn join_class(
@@ -116,18 +134,43 @@ impl Handle {
     ) -> Result<model::ClassStatus, AskError> {
         let (answer, answered) = oneshot::channel();
         let (class, subject) = (class.to_owned(), subject.to_owned());
-        self.ask(Ask::JoinClass { class, subject, role, answer }, answered).await?
+        self.ask(
+            Ask::JoinClass {
+                class,
+                subject,
+                role,
+                answer,
+            },
+            answered,
+        )
+        .await?
     }
 
     pub async fn leave_class(&self, class: &str, subject: &str) -> Result<model::ClassStatus, AskError> {
         let (answer, answered) = oneshot::channel();
         let (class, subject) = (class.to_owned(), subject.to_owned());
-        self.ask(Ask::LeaveClass { class, subject, answer }, answered).await?
+        self.ask(
+            Ask::LeaveClass {
+                class,
+                subject,
+                answer,
+            },
+            answered,
+        )
+        .await?
     }
 
     pub async fn drain(&self, edge: &str, on: bool) -> Result<(), AskError> {
         let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Drain { edge: edge.to_owned(), on, answer }, answered).await?
+        self.ask(
+            Ask::Drain {
+                edge: edge.to_owned(),
+                on,
+                answer,
+            },
+            answered,
+        )
+        .await?
     }
 
     /// Tells of an agent that joined or was revoked.

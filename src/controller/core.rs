@@ -1,0 +1,468 @@
+//! The controller without I/O: what comes from edges, agents and the API goes in with the time; messages,
+//! records to keep and events come out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use corridor_probes::{AgentId, EdgeId, Mono, Wall};
+
+use super::{
+    agents::Agents,
+    classes::{ClassError, ClassEvent, Classes, NewClass},
+    edges::{Connection, Edges},
+    event,
+    handle::AskError,
+    links::Links,
+    planner::Planner,
+    settings::Settings,
+};
+use crate::{
+    proto::{self, controller_to_edge, from_controller, to_controller},
+    store::records::{
+        AgentRecord, ClassRecord, ClassState, EdgeRecord, EventRecord, Outcome, PlanRecord, Reporter, Role,
+    },
+};
+
+/// What the driver shall do, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    ToEdge(EdgeId, proto::ControllerToEdge),
+    SaveClass(Box<ClassRecord>),
+    SaveEdge(Box<EdgeRecord>),
+    SavePlan(PlanRecord),
+    Event(EventRecord),
+}
+
+/// What the store kept.
+#[derive(Debug, Default)]
+pub struct Restored {
+    pub agents: Vec<AgentRecord>,
+    pub edges: Vec<EdgeRecord>,
+    pub classes: Vec<ClassRecord>,
+    pub plans: Vec<PlanRecord>,
+}
+
+/// The time, by both clocks, read once a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub mono: Mono,
+    pub wall: Wall,
+}
+
+/// The controller's state.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) settings: Settings,
+    pub(super) started: Now,
+    pub(super) edges: Edges,
+    pub(super) agents: Agents,
+    pub(super) classes: Classes,
+    pub(super) links: Links,
+    pub(super) planner: Planner,
+    pub(super) counters: Counters,
+    /// What each agent was last told, so that it is told again only on a change.
+    told: BTreeMap<AgentId, Told>,
+    /// Pairs of edges in a live plan, as the mesh was last told.
+    busy: BTreeSet<(EdgeId, EdgeId)>,
+    revocations: u64,
+    out: VecDeque<Output>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    pub reports: u64,
+    pub repeats: u64,
+    /// Messages that could not be understood.
+    pub malformed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    candidates: Vec<EdgeId>,
+    version: u64,
+}
+
+impl Core {
+    pub fn new(settings: Settings, restored: Restored, now: Now) -> Self {
+        Self {
+            started: now,
+            edges: Edges::restore(restored.edges),
+            agents: Agents::restore(restored.agents),
+            classes: Classes::restore(restored.classes),
+            links: Links::default(),
+            planner: Planner::restore(&settings, restored.plans),
+            counters: Counters::default(),
+            told: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            // Grows over restarts too, so that an edge never takes an older list for a newer one.
+            revocations: u64::try_from(now.wall.as_micros()).unwrap_or(0),
+            out: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// An edge has connected and registered.
+    pub fn edge_connected(
+        &mut self,
+        id: EdgeId,
+        connection: Connection,
+        register: &proto::EdgeRegister,
+        now: Now,
+    ) {
+        let Some(edge) = self.edges.get(id) else { return };
+        let (name, was_up) = (edge.record.name.clone(), edge.connection.is_some());
+        if let Some(record) = self.edges.connected(id, connection, register, now.wall) {
+            self.out.push_back(Output::SaveEdge(Box::new(record)));
+        }
+        let draining = self.edges.get(id).is_some_and(|e| e.record.draining);
+        self.to_edge(
+            id,
+            controller_to_edge::Body::Welcome(proto::Welcome {
+                edge: u32::from(id.get()),
+                name: name.clone(),
+                now_us: now.wall.as_micros(),
+            }),
+        );
+        if draining {
+            self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
+        }
+        let revocations = self.revocation_list();
+        self.to_edge(id, controller_to_edge::Body::Revocations(revocations));
+        if !was_up {
+            self.event(event::edge(now.wall, "edge_up", &name, "is connected"));
+        }
+        self.tell_mesh();
+    }
+
+    /// A connection of an edge ended.
+    pub fn edge_disconnected(&mut self, id: EdgeId, connection: Connection, why: &str, now: Now) {
+        if !self.edges.disconnected(id, connection) {
+            return;
+        }
+        self.agents.uplink_lost(id, now.wall);
+        if let Some(name) = self.edges.get(id).map(|e| e.record.name.clone()) {
+            self.event(event::edge(now.wall, "edge_down", &name, &format!("is out of reach: {why}")));
+        }
+    }
+
+    pub fn edge_status(&mut self, id: EdgeId, status: proto::EdgeStatus, now: Now) {
+        self.edges.status(id, status, now.wall);
+    }
+
+    /// A message from an agent, passed on by `edge`. Reports do not come this way: they are stored first.
+    pub fn from_agent(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
+        let Some(agent) = self.agents.get(id) else { return };
+        if agent.record.revoked.is_some() {
+            return;
+        }
+        self.agents.heard(id, edge, now.wall);
+        match body {
+            to_controller::Body::Attach(attach) => self.attach(edge, id, &attach, now),
+            to_controller::Body::Time(request) => {
+                let answer = proto::TimeAnswer { mono_us: request.mono_us, now_us: now.wall.as_micros() };
+                self.to_agent(id, from_controller::Body::Time(answer));
+            }
+            to_controller::Body::ClassRequest(request) => self.class_request(id, &request, now),
+            to_controller::Body::Goodbye(_) => self.agents.gone(id, edge, now.wall),
+            to_controller::Body::Report(_) => {}
+        }
+    }
+
+    pub fn agent_gone(&mut self, edge: EdgeId, id: AgentId, now: Now) {
+        self.agents.gone(id, edge, now.wall);
+    }
+
+    pub fn agent_silence(&mut self, edge: EdgeId, id: AgentId, silent: bool, now: Now) {
+        self.agents.silence(id, edge, silent, now.wall);
+    }
+
+    /// A report that the store has taken. `new`: not a repeat. Acknowledges it either way.
+    pub fn stored(&mut self, from: Reporter, via: EdgeId, report: &proto::Report, new: bool, now: Now) {
+        let ack = proto::ReportAck { boot: report.boot, sequence: report.sequence };
+        match from {
+            Reporter::Agent(id) => self.to_agent_via(via, id, from_controller::Body::ReportAck(ack)),
+            Reporter::Edge(id) => self.to_own(id, from_controller::Body::ReportAck(ack)),
+        }
+        if !new {
+            self.counters.repeats += 1;
+            return;
+        }
+        self.counters.reports += 1;
+        self.links.take(from, report, now.wall);
+        self.planner.observe(from, report, &self.agents, now);
+        if let Reporter::Agent(id) = from {
+            self.agents.heard(id, via, now.wall);
+            self.agents.report(id, report);
+        }
+        self.report_events(from, report);
+    }
+
+    /// The store has taken up or changed an agent.
+    pub fn agent_changed(&mut self, record: AgentRecord, now: Now) {
+        let before = self.agents.get(record.id).and_then(|a| a.record.revoked);
+        let (id, subject, revoked) = (record.id, record.subject.clone(), record.revoked.is_some());
+        self.agents.enrol(record);
+        if revoked && before.is_none() {
+            self.planner.forget_agent(id);
+            self.event(event::subject(now.wall, "revoked", &subject, "'s certificate is revoked"));
+            self.tell_revocations();
+        }
+    }
+
+    /// The store has taken up or changed an edge.
+    pub fn edge_changed(&mut self, record: EdgeRecord, now: Now) {
+        let before = self.edges.get(record.id).and_then(|e| e.record.revoked);
+        let (name, revoked) = (record.name.clone(), record.revoked.is_some());
+        self.edges.enrol(record);
+        if revoked && before.is_none() {
+            self.event(event::edge(now.wall, "revoked", &name, "'s certificate is revoked"));
+            self.tell_revocations();
+        }
+        self.tell_mesh();
+    }
+
+    pub fn create_class(&mut self, new: NewClass, now: Now) -> Result<String, AskError> {
+        let record = self.classes.create(now.wall, new)?.clone();
+        let id = record.id.clone();
+        let words = if record.state == ClassState::Live { "has begun" } else { "is scheduled" };
+        self.event(event::class(now.wall, "created", &id, words));
+        self.out.push_back(Output::SaveClass(Box::new(record)));
+        self.replan(now);
+        Ok(id)
+    }
+
+    pub fn end_class(&mut self, id: &str, outcome: Option<Outcome>, now: Now) -> Result<(), AskError> {
+        let (_, happened) = self.classes.end(now.wall, id, outcome)?;
+        self.happened(&happened, now);
+        self.replan(now);
+        Ok(())
+    }
+
+    pub fn join_class(&mut self, id: &str, subject: &str, role: Role, now: Now) -> Result<(), AskError> {
+        let (_, happened) = self.classes.join(now.wall, id, subject, role)?;
+        if let Some(happened) = happened {
+            self.happened(&happened, now);
+        }
+        self.replan(now);
+        Ok(())
+    }
+
+    pub fn leave_class(&mut self, id: &str, subject: &str, now: Now) -> Result<(), AskError> {
+        let (_, happened) = self.classes.leave(now.wall, id, subject)?;
+        if let Some(happened) = happened {
+            self.happened(&happened, now);
+        }
+        self.replan(now);
+        Ok(())
+    }
+
+    pub fn drain(&mut self, name: &str, on: bool, now: Now) -> Result<(), AskError> {
+        let id = self
+            .edges
+            .by_name(name)
+            .map(|e| e.record.id)
+            .ok_or_else(|| AskError::NotFound { what: "edge", name: name.to_owned() })?;
+        if let Some(record) = self.edges.drain(id, on) {
+            self.out.push_back(Output::SaveEdge(Box::new(record)));
+        }
+        self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
+        let (kind, words) =
+            if on { ("edge_draining", "is draining") } else { ("edge_undrained", "takes flows again") };
+        self.event(event::edge(now.wall, kind, name, words));
+        self.tell_mesh();
+        self.replan(now);
+        Ok(())
+    }
+
+    /// Lets time pass: about once a second.
+    pub fn tick(&mut self, now: Now) {
+        let agents = &self.agents;
+        let events = self.classes.tick(now.wall, self.settings.lost_after, |s| agents.presence(s));
+        for happened in &events {
+            self.happened(happened, now);
+        }
+        self.classes.forget_ended(now.wall - self.settings.keep_ended);
+        self.replan(now);
+        self.tell_candidates();
+    }
+
+    fn attach(&mut self, edge: EdgeId, id: AgentId, attach: &proto::Attach, now: Now) {
+        if !self.agents.attach(id, edge, attach, now.wall) {
+            return;
+        }
+        let subject = self.agents.get(id).map(|a| a.record.subject.clone()).unwrap_or_default();
+        self.to_agent(
+            id,
+            from_controller::Body::Attached(proto::Attached { now_us: now.wall.as_micros(), subject }),
+        );
+        self.to_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
+        self.planner.held(id, &attach.plans);
+        self.told.remove(&id);
+        self.tell_candidates_of(id);
+        self.tell_plans(id);
+    }
+
+    fn class_request(&mut self, id: AgentId, request: &proto::ClassRequest, now: Now) {
+        let Some(subject) = self.agents.get(id).map(|a| a.record.subject.clone()) else { return };
+        // An agent may come and go in classes that name it, no more.
+        let named = self
+            .classes
+            .get(&request.class)
+            .ok()
+            .and_then(|c| c.participants.iter().find(|p| p.subject == subject).map(|p| p.role));
+        let result = match named {
+            None => Err(AskError::Class(ClassError::NotIn { subject, class: request.class.clone() })),
+            Some(role) if request.join => self.join_class(&request.class, &subject, role, now),
+            Some(_) => self.leave_class(&request.class, &subject, now),
+        };
+        let error = result.err().map(|e| e.to_string()).unwrap_or_default();
+        let answer = proto::ClassAnswer { request: request.request, error };
+        self.to_agent(id, from_controller::Body::ClassAnswer(answer));
+    }
+
+    /// Keeps and tells what happened to a class.
+    fn happened(&mut self, happened: &ClassEvent, now: Now) {
+        self.event(event::of_class(now.wall, happened));
+        let (ClassEvent::Began { class }
+        | ClassEvent::Ended { class, .. }
+        | ClassEvent::Joined { class, .. }
+        | ClassEvent::Left { class, .. }
+        | ClassEvent::Lost { class, .. }
+        | ClassEvent::Back { class, .. }) = happened;
+        if let Ok(record) = self.classes.get(class) {
+            self.out.push_back(Output::SaveClass(Box::new(record.clone())));
+        }
+    }
+
+    /// Turns what is known into plans; tells agents whose plans changed, and edges which pairs matter.
+    fn replan(&mut self, now: Now) {
+        let changes = self.planner.update(&self.classes, &self.agents, &self.edges, now);
+        let mut agents = BTreeSet::new();
+        for change in changes {
+            agents.extend(self.agents.by_subject(&change.subject).map(|a| a.record.id));
+            if let Some(happened) = event::plan(now.wall, &change, &self.edges) {
+                self.event(happened);
+            }
+            if let Some(record) = change.record {
+                self.out.push_back(Output::SavePlan(record));
+            }
+        }
+        for id in agents {
+            self.tell_plans(id);
+        }
+        let busy = self.planner.busy_pairs();
+        if busy != self.busy {
+            self.busy = busy;
+            self.tell_mesh();
+        }
+    }
+
+    fn report_events(&mut self, from: Reporter, report: &proto::Report) {
+        let reporter = match from {
+            Reporter::Agent(id) => self.agents.get(id).map(|a| event::Who::Subject(a.record.subject.clone())),
+            Reporter::Edge(id) => self.edges.get(id).map(|e| event::Who::Edge(e.record.name.clone())),
+        };
+        let Some(reporter) = reporter else { return };
+        for reported in &report.events {
+            let record = event::reported(&reporter, reported, &self.edges);
+            self.event(record);
+        }
+    }
+
+    fn tell_plans(&mut self, id: AgentId) {
+        let plans = self.planner.plans_of(id, &self.edges);
+        self.to_agent(id, from_controller::Body::Plans(plans));
+    }
+
+    fn tell_candidates(&mut self) {
+        let ids: Vec<_> =
+            self.agents.iter().filter(|a| a.attachment.is_some()).map(|a| a.record.id).collect();
+        for id in ids {
+            self.tell_candidates_of(id);
+        }
+    }
+
+    fn tell_candidates_of(&mut self, id: AgentId) {
+        let Some(agent) = self.agents.get(id) else { return };
+        let region = agent.record.tags.get("region").map(String::as_str);
+        let links = &self.links;
+        let mut chosen = self
+            .edges
+            .candidates(self.settings.candidates, region, id.0, |edge| links.agent_rtt_us(id, edge));
+        // Their order is not told, so that a change of rank alone is no news.
+        chosen.sort_unstable();
+        let told = self.told.entry(id).or_default();
+        if told.candidates == chosen {
+            return;
+        }
+        told.version += 1;
+        told.candidates.clone_from(&chosen);
+        let candidates = proto::Candidates {
+            version: told.version,
+            edges: chosen.iter().filter_map(|&e| Some(self.edges.get(e)?.info())).collect(),
+        };
+        self.to_agent(id, from_controller::Body::Candidates(candidates));
+    }
+
+    fn tell_mesh(&mut self) {
+        let ids: Vec<_> =
+            self.edges.iter().filter(|e| e.connection.is_some()).map(|e| e.record.id).collect();
+        for id in ids {
+            let mesh = self.edges.mesh(id, &self.busy);
+            self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
+        }
+    }
+
+    fn tell_revocations(&mut self) {
+        self.revocations += 1;
+        let list = self.revocation_list();
+        let ids: Vec<_> =
+            self.edges.iter().filter(|e| e.connection.is_some()).map(|e| e.record.id).collect();
+        for id in ids {
+            self.to_edge(id, controller_to_edge::Body::Revocations(list.clone()));
+        }
+    }
+
+    fn revocation_list(&self) -> proto::Revocations {
+        proto::Revocations {
+            version: self.revocations,
+            agents: self
+                .agents
+                .iter()
+                .filter(|a| a.record.revoked.is_some())
+                .map(|a| a.record.id.0)
+                .collect(),
+            edges: self.edges.revoked().into_iter().map(|e| u32::from(e.get())).collect(),
+        }
+    }
+
+    fn event(&mut self, record: EventRecord) {
+        self.out.push_back(Output::Event(record));
+    }
+
+    fn to_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
+        self.out.push_back(Output::ToEdge(id, proto::ControllerToEdge { body: Some(body) }));
+    }
+
+    fn to_own(&mut self, id: EdgeId, body: from_controller::Body) {
+        let message = proto::FromController { body: Some(body) };
+        self.to_edge(id, controller_to_edge::Body::Own(prost::Message::encode_to_vec(&message)));
+    }
+
+    /// By the agent's uplink; an agent that has none is told when it attaches.
+    fn to_agent(&mut self, id: AgentId, body: from_controller::Body) {
+        if let Some(via) = self.agents.uplink(id) {
+            self.to_agent_via(via, id, body);
+        }
+    }
+
+    fn to_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
+        let message = proto::FromController { body: Some(body) };
+        let payload = prost::Message::encode_to_vec(&message);
+        self.to_edge(via, controller_to_edge::Body::ToAgent(proto::ToAgent { agent: id.0, payload }));
+    }
+}

@@ -1,0 +1,165 @@
+//! Events as they are kept and shown: a kind, whom they are about, one sentence, and the kind's own fields.
+
+use corridor_probes::{EdgeId, Wall};
+use serde_json::{Map, Value, json};
+
+use super::{classes::ClassEvent, edges::Edges, planner::Change};
+use crate::{
+    api::{model, time_text},
+    proto,
+    store::records::{EventRecord, Outcome},
+};
+
+/// Who reported an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    Subject(String),
+    Edge(String),
+}
+
+/// Bytes of a reported event's kind and detail: it comes from outside.
+const MAX_KIND: usize = 40;
+const MAX_DETAIL: usize = 4_096;
+
+fn record(at: Wall, kind: &str, text: String, mut detail: Map<String, Value>) -> EventRecord {
+    detail.insert("text".into(), text.into());
+    EventRecord {
+        at,
+        kind: kind.to_owned(),
+        class: None,
+        subject: None,
+        edge: None,
+        detail: Value::Object(detail).to_string(),
+    }
+}
+
+/// `words` follow the edge's name.
+pub fn edge(at: Wall, kind: &str, name: &str, words: &str) -> EventRecord {
+    let text = join("edge", name, words);
+    EventRecord { edge: Some(name.to_owned()), ..record(at, kind, text, Map::new()) }
+}
+
+/// `words` follow the subject's name.
+pub fn subject(at: Wall, kind: &str, name: &str, words: &str) -> EventRecord {
+    let text = join("agent", name, words);
+    EventRecord { subject: Some(name.to_owned()), ..record(at, kind, text, Map::new()) }
+}
+
+/// `words` follow the class's id.
+pub fn class(at: Wall, kind: &str, id: &str, words: &str) -> EventRecord {
+    let text = join("class", id, words);
+    EventRecord { class: Some(id.to_owned()), ..record(at, kind, text, Map::new()) }
+}
+
+fn join(what: &str, name: &str, words: &str) -> String {
+    if words.starts_with('\'') { format!("{what} {name}{words}") } else { format!("{what} {name} {words}") }
+}
+
+pub fn of_class(at: Wall, happened: &ClassEvent) -> EventRecord {
+    let about = |kind: &str, class: &str, subject: &str, words: &str| EventRecord {
+        class: Some(class.to_owned()),
+        subject: Some(subject.to_owned()),
+        ..record(at, kind, format!("{subject} {words}"), Map::new())
+    };
+    match happened {
+        ClassEvent::Began { class: id } => class(at, "began", id, "has begun"),
+        ClassEvent::Ended { class: id, outcome } => {
+            let words = match outcome {
+                Outcome::Completed => "has ended: completed",
+                Outcome::CutShort => "has ended: cut short",
+                Outcome::Dropped => "has ended: dropped",
+                Outcome::NeverStarted => "has ended: it never started",
+            };
+            class(at, "ended", id, words)
+        }
+        ClassEvent::Joined { class, subject } => about("joined", class, subject, "has joined"),
+        ClassEvent::Left { class, subject } => about("left", class, subject, "has left"),
+        ClassEvent::Lost { class, subject } => about("lost", class, subject, "is lost: nothing is heard from its agent"),
+        ClassEvent::Back { class, subject } => about("back", class, subject, "is back"),
+    }
+}
+
+/// A plan whose primary changed; other changes of a plan are no event.
+pub fn plan(at: Wall, change: &Change, edges: &Edges) -> Option<EventRecord> {
+    let primary = change.new_primary?;
+    let names = route_names(edges, primary.edges());
+    let mut detail = Map::new();
+    detail.insert("route".into(), json!(names));
+    detail.insert("reason".into(), change.reason.clone());
+    let text = format!("{}: plan by {}: {}", change.subject, chain(&names), change.reason_text);
+    Some(EventRecord {
+        class: Some(change.class.clone()),
+        subject: Some(change.subject.clone()),
+        ..record(at, "plan", text, detail)
+    })
+}
+
+/// An event that an agent or an edge reported. What it says of itself is data: bounded, and shown as text.
+pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
+    let kind: String = event
+        .kind
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || *c == '_')
+        .take(MAX_KIND)
+        .collect();
+    let mut detail = match serde_json::from_str(event.detail.get(..MAX_DETAIL).unwrap_or(&event.detail)) {
+        Ok(Value::Object(detail)) => detail,
+        _ => Map::new(),
+    };
+    // Routes come as numbers of edges; people read names.
+    for key in ["from", "to", "route"] {
+        let Some(ids) = detail.get(key).and_then(Value::as_array) else { continue };
+        let ids = ids.iter().filter_map(|id| EdgeId::new(u16::try_from(id.as_u64()?).ok()?)).collect::<Vec<_>>();
+        let names = route_names(edges, ids.into_iter());
+        detail.insert(key.into(), json!(names));
+    }
+    let said = detail.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let routes = |key: &str| {
+        let names = detail.get(key)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned);
+        Some(chain(&names.collect::<Vec<_>>()))
+    };
+    let name = match who {
+        Who::Subject(name) => name,
+        Who::Edge(name) => name,
+    };
+    let text = match (kind.as_str(), routes("from"), routes("to")) {
+        ("switch", Some(from), Some(to)) => format!("{name}: route {from} -> {to}: {said}"),
+        _ if said.is_empty() => format!("{name}: {}", kind.replace('_', " ")),
+        _ => format!("{name}: {said}"),
+    };
+    let mut out = record(Wall::from_micros(event.at_us), &kind, text, detail);
+    match who {
+        Who::Subject(name) => out.subject = Some(name.clone()),
+        Who::Edge(name) => out.edge = Some(name.clone()),
+    }
+    if !event.class.is_empty() {
+        out.class = Some(event.class.chars().take(super::classes::MAX_NAME).collect());
+    }
+    if let Some(edge) = u16::try_from(event.edge).ok().and_then(EdgeId::new).and_then(|id| edges.get(id)) {
+        out.edge = Some(edge.record.name.clone());
+    }
+    out
+}
+
+/// As the API shows it.
+pub fn shown(record: &EventRecord) -> model::Event {
+    let detail: Value = serde_json::from_str(&record.detail).unwrap_or_else(|_| json!({}));
+    model::Event {
+        at: time_text::text(record.at),
+        kind: record.kind.clone(),
+        class: record.class.clone(),
+        subject: record.subject.clone(),
+        edge: record.edge.clone(),
+        text: detail.get("text").and_then(Value::as_str).unwrap_or(&record.kind).to_owned(),
+        detail,
+    }
+}
+
+/// Names of edges; one that is not known any more is shown by its number.
+pub fn route_names(edges: &Edges, route: impl Iterator<Item = EdgeId>) -> Vec<String> {
+    route.map(|id| edges.get(id).map_or_else(|| id.to_string(), |e| e.record.name.clone())).collect()
+}
+
+fn chain(names: &[String]) -> String {
+    if names.is_empty() { "direct".to_owned() } else { names.join(" > ") }
+}

@@ -1,0 +1,166 @@
+//! Probing: one grid, and on it the sessions of all links and routes of a process. Agents and edges run
+//! the same.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use corridor_probes::{
+    Arrival, Due, EchoOutcome, Ledger, Mono, Pattern, ProbeSession, Schedule, SessionConfig, SessionId,
+    SlotOutcome, Window,
+    wire::{LinkEcho, LinkProbe, RouteEcho},
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+/// The grid's step: the interval of route probes in class, and the unit of silence.
+pub const GRID: Duration = Duration::from_millis(100);
+
+/// All probe sessions of one process. `K` says what a session measures.
+#[derive(Debug)]
+pub struct Prober<K> {
+    schedule: Schedule<K>,
+    sessions: BTreeMap<K, ProbeSession>,
+    by_id: BTreeMap<SessionId, K>,
+    /// Sessions that send no more, but whose books are still open.
+    retired: Vec<(K, ProbeSession)>,
+    due: Vec<Due<K>>,
+    ready: VecDeque<(K, Mono)>,
+    config: SessionConfig,
+    rng: StdRng,
+}
+
+impl<K: Ord + Copy> Prober<K> {
+    /// A prober whose grid has a phase of its own, drawn from `seed`.
+    pub fn new(start: Mono, seed: u64, config: SessionConfig) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let phase = GRID.mul_f64(rng.random::<f64>());
+        Self {
+            schedule: Schedule::new(start, phase, GRID),
+            sessions: BTreeMap::new(),
+            by_id: BTreeMap::new(),
+            retired: Vec::new(),
+            due: Vec::new(),
+            ready: VecDeque::new(),
+            config,
+            rng,
+        }
+    }
+
+    /// Probes `key` at the slots of `pattern` from now on, in a session of its own.
+    pub fn set(&mut self, key: K, pattern: Pattern, now: Mono) {
+        if !self.sessions.contains_key(&key) {
+            let id = SessionId(self.rng.random());
+            self.by_id.insert(id, key);
+            self.sessions
+                .insert(key, ProbeSession::new(id, self.rng.random(), self.config));
+        }
+        if self.schedule.pattern(key) != Some(pattern) {
+            self.schedule.set(key, pattern, now);
+        }
+    }
+
+    /// Stops probing `key`. Its windows still come, each in its time.
+    pub fn remove(&mut self, key: K) {
+        self.schedule.remove(key);
+        self.ready.retain(|(k, _)| *k != key);
+        if let Some(session) = self.sessions.remove(&key) {
+            self.by_id.remove(&session.id());
+            self.retired.push((key, session));
+        }
+    }
+
+    pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
+        self.sessions.keys().copied()
+    }
+
+    pub fn session(&self, key: K) -> Option<&ProbeSession> {
+        self.sessions.get(&key)
+    }
+
+    /// What a session's id measures.
+    pub fn key(&self, id: SessionId) -> Option<K> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Counts of all closed windows of a key's session.
+    pub fn totals(&self, key: K) -> Option<Ledger> {
+        let retired = || self.retired.iter().rev().find(|(k, _)| *k == key).map(|(_, s)| s);
+        self.sessions.get(&key).or_else(retired).map(ProbeSession::totals)
+    }
+
+    /// When [`Self::next_due`] or [`Self::poll_window`] next has something.
+    pub fn next_wakeup(&self) -> Option<Mono> {
+        let closes = self.all().filter_map(ProbeSession::next_close);
+        self.schedule.next_wakeup().into_iter().chain(closes).min()
+    }
+
+    /// The next slot that is due. Book it with [`Self::send`] or [`Self::not_sent`].
+    pub fn next_due(&mut self, now: Mono) -> Option<(K, Mono)> {
+        if self.ready.is_empty() {
+            let mut due = std::mem::take(&mut self.due);
+            self.schedule.poll(now, &mut due);
+            for due in due.drain(..) {
+                match due {
+                    Due::Send { key, at } => self.ready.push_back((key, at)),
+                    Due::Slipped(run) => {
+                        if let Some(session) = self.sessions.get_mut(&run.key) {
+                            session.slipped(&run);
+                        }
+                    }
+                }
+            }
+            self.due = due;
+        }
+        self.ready.pop_front()
+    }
+
+    /// Books a slot as sent now; answers the probe to send.
+    pub fn send(&mut self, key: K, at: Mono, now: Mono) -> Option<LinkProbe> {
+        self.sessions.get_mut(&key)?.slot(at, SlotOutcome::Sent { now })
+    }
+
+    /// Books a slot that could not be sent.
+    pub fn not_sent(&mut self, key: K, at: Mono, outcome: SlotOutcome) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.slot(at, outcome);
+        }
+    }
+
+    /// The transport dropped a probe that was booked as sent.
+    pub fn local_drop(&mut self, key: K, seq: u32) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.on_local_drop(seq);
+        }
+    }
+
+    /// Takes the echo of a link probe. `None` if no session has sent it.
+    pub fn link_echo(&mut self, at: impl Into<Arrival>, echo: &LinkEcho) -> Option<(K, EchoOutcome)> {
+        let key = self.key(echo.session)?;
+        Some((key, self.sessions.get_mut(&key)?.on_link_echo(at, echo)))
+    }
+
+    /// Takes the echo of a route probe. `None` if no session has sent it.
+    pub fn route_echo(&mut self, at: impl Into<Arrival>, echo: &RouteEcho) -> Option<(K, EchoOutcome)> {
+        let key = self.key(echo.session())?;
+        Some((key, self.sessions.get_mut(&key)?.on_route_echo(at, echo)))
+    }
+
+    /// The next window that has closed.
+    pub fn poll_window(&mut self, now: Mono) -> Option<(K, Window)> {
+        for (&key, session) in &mut self.sessions {
+            if let Some(window) = session.poll_window(now) {
+                return Some((key, window));
+            }
+        }
+        for (key, session) in &mut self.retired {
+            if let Some(window) = session.poll_window(now) {
+                return Some((*key, window));
+            }
+        }
+        self.retired.retain(|(_, session)| session.next_close().is_some());
+        None
+    }
+
+    fn all(&self) -> impl Iterator<Item = &ProbeSession> {
+        self.sessions.values().chain(self.retired.iter().map(|(_, s)| s))
+    }
+}
