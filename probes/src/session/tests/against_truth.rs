@@ -234,7 +234,7 @@ fn is_knowable(t: &Truth, outcome: &Outcome) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// One life of the reflector: every window whose losses can be known is exact.
     #[test]
