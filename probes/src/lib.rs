@@ -5,20 +5,29 @@
 //! clock, a socket or a global random number.
 
 mod bursts;
+pub mod clock;
+mod delay;
+mod histogram;
 mod id;
 mod jitter;
 mod ledger;
 mod percentile;
+pub mod quality;
 mod reflector;
 mod reorder;
 mod route;
+pub mod samples;
 mod schedule;
 mod session;
+pub mod tiers;
 mod time;
 mod window;
 pub mod wire;
 
 pub use bursts::{BurstsAndGaps, GMIN, LossChain};
+pub use clock::{ClockConfig, ClockGraph, Observed, Offset, OneWay};
+pub use delay::{DelaySummary, ipdv, pdv, pdv_percentile};
+pub use histogram::{DelayHistogram, HistogramError};
 pub use id::{AgentId, BootId, EdgeId, SessionId};
 pub use jitter::Jitter;
 pub use ledger::{Ledger, LedgerError};

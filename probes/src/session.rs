@@ -8,6 +8,7 @@
 //! `late`; a number that the reflector acknowledged is `lost_down`; one that it said it had not got is
 //! `lost_up`; then the reflector's count may tell; else it is `lost_unknown`.
 
+mod arrival;
 mod evidence;
 mod settle;
 mod silence;
@@ -19,6 +20,7 @@ use crate::{
     Ledger, Mono, Sample, SessionId, Slipped, Steps, Window,
     wire::{EchoBody, LinkEcho, LinkProbe, RouteEcho},
 };
+pub use arrival::{Arrival, EchoOutcome, Stall};
 use evidence::Evidence;
 use settle::ClockedJitter;
 use silence::Silence;
@@ -63,50 +65,6 @@ pub enum SlotOutcome {
     LocalDrop,
     /// There was no connection to send it on.
     Unconnected,
-}
-
-/// When an echo came in, as well as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Arrival {
-    pub at: Mono,
-    pub stall: Stall,
-}
-
-/// Whether this machine stood still between the network and the reading of the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stall {
-    #[default]
-    None,
-    /// It did, and `at` has been corrected.
-    Corrected,
-    /// It did or may have, and `at` is not to be trusted: the echo counts, its times do not.
-    Suspect,
-}
-
-impl From<Mono> for Arrival {
-    fn from(at: Mono) -> Self {
-        Self {
-            at,
-            stall: Stall::None,
-        }
-    }
-}
-
-/// What an echo turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EchoOutcome {
-    /// In time, and measured.
-    Sample(Sample),
-    /// In time, but its times are not to be trusted.
-    Excluded,
-    /// After Tmax.
-    Late { rtt: Duration },
-    /// This probe's echo had come before.
-    Duplicate,
-    /// The probe's window is closed.
-    Stale,
-    /// No such probe was sent.
-    Unknown,
 }
 
 /// See the module's documentation.
@@ -433,10 +391,11 @@ impl ProbeSession {
         self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
         self.probes[at].count = current.then_some(body.count);
         let reordered_down = current && self.is_overtaken(body);
-        let sample = measure(seq, &probe, arrival, body, steps);
+        let sample = arrival::measure(seq, &probe, arrival, body, steps);
         let stalled = arrival.stall != Stall::None;
         if in_time {
-            self.silence.echoed(seq, rtt);
+            let trusted = arrival.stall != Stall::Suspect;
+            self.silence.echoed(seq, trusted.then_some(rtt));
         }
         let Some(window) = self.open_window(probe.window) else {
             return EchoOutcome::Stale;
@@ -462,30 +421,6 @@ impl ProbeSession {
         });
         EchoOutcome::Sample(sample)
     }
-}
-
-/// The sample of an echo in time; none if its times are not to be trusted.
-fn measure(
-    seq: u64,
-    probe: &Probe,
-    arrival: Arrival,
-    body: &EchoBody,
-    steps: impl FnOnce(u32) -> Steps,
-) -> Option<(Sample, i64)> {
-    if arrival.stall == Stall::Suspect {
-        return None;
-    }
-    let total_ns = u64::try_from(arrival.at.diff_nanos(probe.sent)).ok()?;
-    let total_us = u32::try_from((total_ns + 500) / 1_000).ok()?;
-    let rtt_us = total_us.checked_sub(body.residence_us)?;
-    let up_us = body.recv_us.checked_sub(probe.sent.as_micros())?;
-    let sample = Sample {
-        seq,
-        rtt_us,
-        up_us: Some(up_us),
-        steps: steps(total_us),
-    };
-    Some((sample, up_us))
 }
 
 #[cfg(test)]

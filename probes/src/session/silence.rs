@@ -31,8 +31,12 @@ impl Silence {
         self.closed = 0;
     }
 
-    pub(super) fn echoed(&mut self, seq: u64, rtt: Duration) {
+    /// An echo came in time; `rtt` is none where a stall has spoilt it.
+    pub(super) fn echoed(&mut self, seq: u64, rtt: Option<Duration>) {
         self.heard_seq = self.heard_seq.max(Some(seq));
+        let Some(rtt) = rtt else {
+            return;
+        };
         if self.recent.len() == MEMORY {
             self.recent.pop_front();
         }

@@ -24,7 +24,7 @@ pub enum Direction {
 /// | 8 | far end, if an agent |
 /// | 8 | flow: the probe session, or the media flow |
 /// | 4 | sequence number |
-/// | 8 | sent, µs, on the clock of whoever sends it in this direction |
+/// | 8 | sent, µs, on the clock of whoever made the datagram; an echo carries its probe's |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RouteHeader {
     pub kind: u8,
