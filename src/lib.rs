@@ -3,4 +3,5 @@
 pub mod api;
 pub mod clock;
 pub mod proto;
+pub mod spool;
 pub mod store;

@@ -16,6 +16,8 @@ pub mod worker;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+pub(crate) mod crash;
 
 pub use error::{Refusal, StoreError};
 

@@ -193,6 +193,11 @@ impl Days {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub fn open_now(&self) -> usize {
+        self.open.len()
+    }
+
     /// Deletes all days before `day`, those that were set aside too: they hold what may not be kept.
     /// Answers how many days that were.
     pub fn delete_before(&mut self, day: i64) -> Result<u64, FileError> {
