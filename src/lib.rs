@@ -9,4 +9,5 @@ pub mod edge;
 pub mod identity;
 mod prober;
 pub mod proto;
+pub mod spool;
 pub mod store;

@@ -1,6 +1,6 @@
 //! The rows that the controller keeps, as types.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use corridor_probes::{AgentId, BootId, EdgeId, Wall};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,18 @@ pub struct EdgeRecord {
     pub joined: Wall,
     pub revoked: Option<Wall>,
     pub draining: bool,
+}
+
+/// An edge that asks to be enrolled: an [`EdgeRecord`] but for what the store gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEdge {
+    pub name: String,
+    pub region: Option<String>,
+    /// As in [`EdgeRecord`].
+    pub addresses: Vec<String>,
+    /// SubjectPublicKeyInfo, DER.
+    pub public_key: Vec<u8>,
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What an account or an API token may do; each level may do all that the ones before it may.
@@ -269,11 +281,39 @@ pub struct ReportRecord {
     pub reporter: Reporter,
     pub boot: BootId,
     pub sequence: u64,
-    /// When it closed, in the controller's time; it names the day's file.
+    /// When it closed, in the controller's time; it names the day's file if it is believable, see
+    /// [`Self::filed`].
     pub end: Wall,
     pub received: Wall,
     /// The `Report` message as it came.
     pub body: Vec<u8>,
+}
+
+/// Which of its times a report is filed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Filed {
+    ByEnd,
+    /// Its end is nonsense.
+    ByReceipt,
+}
+
+impl ReportRecord {
+    /// A report may be this much older than its receipt: no spool lasts longer, so an older one tells
+    /// of a wrong clock.
+    pub const OLDEST: Duration = Duration::from_secs(30 * 86_400);
+    /// A report may be this much newer than its receipt: more than any error that an estimate of the
+    /// controller's time is left with.
+    pub const NEWEST: Duration = Duration::from_secs(86_400);
+
+    /// The time under which it is kept and found: its end, if that is within
+    /// `[received - OLDEST, received + NEWEST]`, else when it was received.
+    pub fn filed(&self) -> (Wall, Filed) {
+        if self.received - Self::OLDEST <= self.end && self.end <= self.received + Self::NEWEST {
+            (self.end, Filed::ByEnd)
+        } else {
+            (self.received, Filed::ByReceipt)
+        }
+    }
 }
 
 /// Something that happened, for timelines and support.
