@@ -1,0 +1,235 @@
+/**
+ * The API's JSON, as `/api/v1` answers and takes it. Mirrors the server's model; what is unknown is
+ * absent; times are RFC 3339 in UTC unless a name ends in `_ms` or `_s`.
+ */
+
+export type Level = 'viewer' | 'support' | 'operator' | 'admin'
+export type Role = 'teacher' | 'student' | 'observer'
+export type ClassState = 'scheduled' | 'live' | 'ended'
+export type Outcome = 'completed' | 'cut_short' | 'dropped' | 'never_started'
+export type BudgetOn = 'round_trip' | 'one_way'
+export type Protect = 'off' | 'at_risk' | 'always'
+export type Service = 'agent' | 'edge'
+export type EdgeState = 'up' | 'draining' | 'down'
+export type AgentState = 'up' | 'silent' | 'gone' | 'revoked'
+export type Quality = 'good' | 'at_risk' | 'outage' | 'unknown'
+
+export interface Status {
+  controller: ControllerStatus
+  edges: EdgeStatus[]
+  agents: AgentStatus[]
+  links: LinkStatus[]
+  classes: ClassStatus[]
+}
+
+export interface ControllerStatus {
+  version: string
+  now: string
+  uptime_s: number
+  reports: number
+  repeats: number
+  store_bytes: number
+}
+
+export interface EdgeStatus {
+  name: string
+  state: EdgeState
+  region?: string
+  addresses: string[]
+  agents: number
+  /** Share of one core. */
+  cpu?: number
+  rss_bytes?: number
+  forwarded: number
+  local_drops: number
+  refused: number
+  version?: string
+  last_seen?: string
+}
+
+export interface AgentStatus {
+  subject: string
+  id: string
+  state: AgentState
+  uplink?: string
+  version?: string
+  platform?: string
+  link_type?: string
+  /** How far its wall clock is off the controller's; present beyond 2 s. */
+  clock_off_s?: number
+  tags: Record<string, string>
+  classes: string[]
+  last_seen?: string
+  spool_rows: number
+  spool_dropped: number
+}
+
+export interface Rtt {
+  p50: number
+  p95: number
+}
+
+/** One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`. */
+export interface LinkStatus {
+  from: string
+  to: string
+  window_s: number
+  /** Since the prober's start. */
+  sent: number
+  lost: number
+  /** Share lost in the newest window. */
+  loss?: number
+  rtt_ms?: Rtt
+  owd_ms?: number
+  owd_error_ms?: number
+  jitter_ms?: number
+  age_s?: number
+}
+
+export interface ClassStatus {
+  id: string
+  state: ClassState
+  outcome?: Outcome
+  quality: Quality
+  hub?: string
+  target?: string
+  budget_ms: number
+  budget_on: BudgetOn
+  protect: Protect
+  start?: string
+  end?: string
+  began?: string
+  ended?: string
+  /** Worst teacher–student round trip. */
+  rtt_ms?: Rtt
+  participants: ParticipantStatus[]
+}
+
+export interface ParticipantStatus {
+  subject: string
+  role: Role
+  quality: Quality
+  joined?: string
+  left?: string
+  legs: LegStatus[]
+}
+
+export interface LegStatus {
+  /** `agent:SUBJECT`, `target:HOST:PORT` or `hub:EDGE`. */
+  to: string
+  plan: number
+  primary: string[]
+  standbys: string[][]
+  in_use?: string[]
+  rtt_ms?: Rtt
+  loss?: number
+  budget_ms: number
+  switches: number
+  reason: string
+  reason_detail: unknown
+  age_s?: number
+}
+
+export interface CreateClass {
+  id: string
+  participants: NewParticipant[]
+  target?: string
+  budget_ms?: number
+  budget_on?: BudgetOn
+  protect?: Protect
+  start?: string
+  end?: string
+}
+
+export interface NewParticipant {
+  subject: string
+  role: Role
+}
+
+export interface EndClass {
+  outcome?: Outcome
+}
+
+export interface Timeline {
+  class: ClassStatus
+  from: string
+  to: string
+  participants: ParticipantTimeline[]
+  events: Event[]
+}
+
+export interface ParticipantTimeline {
+  subject: string
+  role: Role
+  /** Ascending in time; a gap in time is a gap in knowledge and must not be joined. */
+  points: Point[]
+}
+
+export interface Point {
+  /** End of the window. */
+  at: string
+  length_s: number
+  route: string[]
+  rtt_ms?: Rtt
+  loss_up?: number
+  loss_down?: number
+  jitter_ms?: number
+  quality: Quality
+}
+
+export interface Event {
+  at: string
+  kind: string
+  class?: string
+  subject?: string
+  edge?: string
+  text: string
+  detail: unknown
+}
+
+export interface Login {
+  name: string
+  password: string
+}
+
+export interface Session {
+  name: string
+  level: Level
+  csrf: string
+}
+
+export interface CreateToken {
+  service: Service
+  uses?: number
+  expires_s?: number
+  subject?: string
+  tags?: Record<string, string>
+}
+
+export interface CreatedToken {
+  id: string
+  token: string
+  expires: string
+  join: string
+}
+
+export interface TokenInfo {
+  id: string
+  service: Service
+  subject?: string
+  tags: Record<string, string>
+  uses_left: number
+  created: string
+  expires: string
+  revoked: boolean
+}
+
+export interface DrainEdge {
+  on: boolean
+}
+
+/** Every error's body. */
+export interface Error {
+  code: string
+  message: string
+}

@@ -1,0 +1,135 @@
+/// <reference lib="webworker" />
+/** The thread that receives the live feed, so that parsing it never holds up the page. */
+import type { Event, Status } from '../api/types'
+import { moment, since, type Connection, type FromWorker, type Moment, type ToWorker, type View } from './protocol'
+import { exported, summary, viewData, withStatus, type Histories } from './views'
+
+/** The stream is silent this long: ask by polling, which also tells a changed nothing from a dead line. */
+const SILENT_MS = 5_000
+const CHECK_MS = 1_000
+const POLL_TIMEOUT_MS = 8_000
+const RETRY_FIRST_MS = 1_000
+const RETRY_MOST_MS = 15_000
+
+let status: Status | null = null
+let received: Moment | null = null
+let histories: Histories = new Map()
+let view: View = { kind: 'summary' }
+
+let stream: EventSource | null = null
+let running = false
+let polling = false
+let retryIn = RETRY_FIRST_MS
+let retry: ReturnType<typeof setTimeout> | undefined
+let check: ReturnType<typeof setInterval> | undefined
+let connection: Connection = 'connecting'
+
+const post = (message: FromWorker) => self.postMessage(message)
+
+function connected(now: Connection): void {
+  if (now === connection) return
+  connection = now
+  post({ type: 'connection', connection })
+}
+
+function show(): void {
+  if (status === null || received === null) return
+  post({ type: 'update', view, data: viewData(status, histories, view), summary: summary(status), received })
+}
+
+function take(next: Status): void {
+  received = moment()
+  status = next
+  histories = withStatus(histories, next, received.monotonic / 1000)
+  show()
+}
+
+function open(): void {
+  stream = new EventSource('/api/v1/live')
+  stream.addEventListener('open', () => {
+    retryIn = RETRY_FIRST_MS
+    connected('streaming')
+  })
+  stream.addEventListener('status', (message) => {
+    connected('streaming')
+    take(JSON.parse(message.data) as Status)
+  })
+  stream.addEventListener('event', (message) => post({ type: 'event', event: JSON.parse(message.data) as Event }))
+  stream.addEventListener('error', () => {
+    // The browser would retry by itself, but never tells a session that is over from a server that is.
+    stream?.close()
+    stream = null
+    void poll()
+    retry = setTimeout(reopen, retryIn * (0.75 + Math.random() / 2))
+    retryIn = Math.min(retryIn * 2, RETRY_MOST_MS)
+  })
+}
+
+function reopen(): void {
+  if (running && stream === null) open()
+}
+
+async function poll(): Promise<void> {
+  if (polling || !running) return
+  polling = true
+  try {
+    const response = await fetch('/api/v1/status', {
+      cache: 'no-store',
+      credentials: 'same-origin',
+      signal: AbortSignal.timeout(POLL_TIMEOUT_MS),
+    })
+    if (!running) return
+    if (response.status === 401) {
+      stop()
+      post({ type: 'unauthorised' })
+    } else if (response.ok) {
+      const next = (await response.json()) as Status
+      if (!running) return
+      connected(stream?.readyState === EventSource.OPEN ? 'streaming' : 'polling')
+      take(next)
+    } else {
+      connected('lost')
+    }
+  } catch {
+    if (running) connected('lost')
+  } finally {
+    polling = false
+  }
+}
+
+function start(): void {
+  if (running) return
+  running = true
+  retryIn = RETRY_FIRST_MS
+  connected('connecting')
+  open()
+  check = setInterval(() => {
+    if (received === null || since(received, moment()) > SILENT_MS) void poll()
+  }, CHECK_MS)
+}
+
+function stop(): void {
+  running = false
+  stream?.close()
+  stream = null
+  clearTimeout(retry)
+  clearInterval(check)
+  status = null
+  received = null
+  histories = new Map()
+}
+
+self.addEventListener('message', (message: MessageEvent<ToWorker>) => {
+  const order = message.data
+  switch (order.type) {
+    case 'start':
+      return start()
+    case 'stop':
+      return stop()
+    case 'view':
+      view = order.view
+      return show()
+    case 'export':
+      return post({ type: 'exported', ticket: order.ticket, exported: status === null ? null : exported(status, order.view) })
+  }
+})

@@ -1,0 +1,22 @@
+import type { ClassStatus } from '../api/types'
+import { parse } from '../format/time'
+
+/** Spans of a class's history that may be asked for; the word stands in the address. */
+export const RANGES = ['15m', '1h', '4h', 'all'] as const
+export type Range = (typeof RANGES)[number]
+
+const LENGTH_MS: Record<Exclude<Range, 'all'>, number> = { '15m': 900_000, '1h': 3_600_000, '4h': 14_400_000 }
+
+export interface TimeSpan {
+  /** Milliseconds since 1970. */
+  from: number
+  to: number
+}
+
+/** The span up to now, or up to the end of a class that is over, and no shorter than a minute. A class not known yet counts as live. */
+export function spanOf(row: ClassStatus | null, range: Range, now: number): TimeSpan {
+  const to = (row?.state === 'ended' ? parse(row.ended) : undefined) ?? now
+  const began = parse(row?.began) ?? parse(row?.start) ?? to - LENGTH_MS['15m']
+  const from = range === 'all' ? began : to - LENGTH_MS[range]
+  return { from: Math.min(from, to - 60_000), to }
+}
