@@ -24,6 +24,7 @@ const MIN_MTU: u16 = 576;
 #[serde(deny_unknown_fields, default)]
 struct RawConfig {
     seed: u64,
+    keep_awake: bool,
     default: Settings,
     nodes: BTreeMap<String, RawNode>,
     link: Vec<RawLink>,
@@ -63,6 +64,9 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub seed: u64,
+    /// Keep the machine's processors from sleeping while there is traffic: for virtual machines, whose
+    /// processors wake up late. Shows as load on every processor.
+    pub keep_awake: bool,
     /// In the order of their names; a [`NodeIx`] is a place in here.
     pub nodes: Vec<Node>,
     /// Every direction there is, with its settings.
@@ -96,6 +100,7 @@ impl Config {
         }
         Ok(Self {
             seed: raw.seed,
+            keep_awake: raw.keep_awake,
             nodes,
             places,
         })

@@ -17,6 +17,7 @@ use std::{
 use corridor_probes::Mono;
 
 use crate::{
+    awake::Awake,
     config::Config,
     control::{At, NodeStatus, Reply, Request, Requests, Server, Status},
     model::Cause,
@@ -84,19 +85,32 @@ pub struct Emulator {
     devices: Vec<Device>,
     /// What the kernel had dropped at the last reset.
     dropped_before: u64,
-    requests: Requests,
-    control: PathBuf,
-    signals: OwnedFd,
-    stdin: Option<io::Stdin>,
+    outside: Outside,
     recorder: Recorder,
     messages: Sender<Message>,
     events: Vec<Event>,
     flush_at: Option<Mono>,
-    realtime: io::Result<()>,
-    memory: io::Result<()>,
+    punctuality: Punctuality,
     buffer: Vec<u8>,
     /// Last, so that the devices are closed before their namespaces are deleted.
     run: Run,
+}
+
+/// What tells the emulator to do something, besides packets.
+#[derive(Debug)]
+struct Outside {
+    requests: Requests,
+    control: PathBuf,
+    signals: OwnedFd,
+    stdin: Option<io::Stdin>,
+}
+
+/// What was done about lateness, and what could not be.
+#[derive(Debug)]
+struct Punctuality {
+    awake: Option<Awake>,
+    realtime: io::Result<()>,
+    memory: io::Result<()>,
 }
 
 enum Turn {
@@ -125,17 +139,22 @@ impl Emulator {
             settings: config.places.clone(),
             devices,
             dropped_before: 0,
-            requests,
-            control,
-            signals,
-            stdin: options.exit_with_stdin.then(io::stdin),
+            outside: Outside {
+                requests,
+                control,
+                signals,
+                stdin: options.exit_with_stdin.then(io::stdin),
+            },
             recorder,
             messages,
             events: Vec::with_capacity(FLUSH_EVENTS),
             flush_at: None,
-            // Last, so that the threads started above stay ordinary ones.
-            realtime: sys::realtime(PRIORITY),
-            memory: sys::lock_memory(),
+            punctuality: Punctuality {
+                awake: config.keep_awake.then(Awake::start).transpose()?,
+                // Last, so that the threads started above stay ordinary ones.
+                realtime: sys::realtime(PRIORITY),
+                memory: sys::lock_memory(),
+            },
             buffer: vec![0; MAX_PACKET],
             config,
             run,
@@ -143,7 +162,7 @@ impl Emulator {
     }
 
     pub fn control_socket(&self) -> &Path {
-        &self.control
+        &self.outside.control
     }
 
     /// What runs, and what its links do.
@@ -163,8 +182,8 @@ impl Emulator {
             run: self.run.id().to_owned(),
             pid: std::process::id(),
             seed: self.config.seed,
-            realtime: self.realtime.is_ok(),
-            memory_locked: self.memory.is_ok(),
+            realtime: self.punctuality.realtime.is_ok(),
+            memory_locked: self.punctuality.memory.is_ok(),
             nodes: nodes.collect(),
             settings: settings
                 .map(|(&place, settings)| (self.config.describe(place), settings.clone()))
@@ -175,10 +194,10 @@ impl Emulator {
     /// Why this process is not as punctual as it could be.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Err(error) = &self.realtime {
+        if let Err(error) = &self.punctuality.realtime {
             warnings.push(format!("no real-time priority: {error}"));
         }
-        if let Err(error) = &self.memory {
+        if let Err(error) = &self.punctuality.memory {
             warnings.push(format!("memory is not locked: {error}"));
         }
         warnings
@@ -192,9 +211,9 @@ impl Emulator {
             .map(|device| sys::poll_in(device.tun.as_fd()))
             .collect();
         let first_other = fds.len();
-        fds.push(sys::poll_in(self.requests.wake().as_fd()));
-        fds.push(sys::poll_in(self.signals.as_fd()));
-        if let Some(stdin) = &self.stdin {
+        fds.push(sys::poll_in(self.outside.requests.wake().as_fd()));
+        fds.push(sys::poll_in(self.outside.signals.as_fd()));
+        if let Some(stdin) = &self.outside.stdin {
             fds.push(sys::poll_in(stdin.as_fd()));
         }
         loop {
@@ -207,6 +226,9 @@ impl Emulator {
                 }
             }
             self.write_due();
+            if let Some(awake) = &mut self.punctuality.awake {
+                awake.rest(sys::mono_now());
+            }
             if others[0].revents != 0
                 && let Turn::End = self.answer()
             {
@@ -228,11 +250,9 @@ impl Emulator {
 
     fn timeout(&self, now: Mono) -> Option<Duration> {
         let wake = self.network.next_due().map(|due| due - SPIN);
-        let wake = match (wake, self.flush_at) {
-            (Some(a), Some(b)) => a.min(b),
-            (a, b) => a.or(b)?,
-        };
-        Some(wake.since(now))
+        let rest = self.punctuality.awake.as_ref().and_then(Awake::until);
+        let first = [wake, self.flush_at, rest].into_iter().flatten().min()?;
+        Some(first.since(now))
     }
 
     fn read(&mut self, node: NodeIx) -> Result<(), EmulatorError> {
@@ -248,6 +268,9 @@ impl Emulator {
             };
             let now = sys::mono_now();
             let packet = &self.buffer[..n];
+            if let Some(awake) = &mut self.punctuality.awake {
+                awake.traffic(now);
+            }
             if let Some(head) = Head::parse(packet) {
                 self.network.enter(now, node, head, packet.into());
             }
@@ -276,7 +299,7 @@ impl Emulator {
     }
 
     fn answer(&mut self) -> Turn {
-        while let Some((request, reply)) = self.requests.next() {
+        while let Some((request, reply)) = self.outside.requests.next() {
             let answer = match request {
                 Request::Set {
                     at,

@@ -5,6 +5,7 @@
 //!
 //! The decisions are pure ([`model`], [`network`], [`stats`]); the rest of the crate moves bytes.
 
+mod awake;
 pub mod config;
 pub mod control;
 pub mod emulator;

@@ -139,3 +139,16 @@ pub fn kill(pid: libc::pid_t) {
     // SAFETY: takes numbers only; a process that is gone already is what was wanted.
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
+
+/// Lets the calling thread run on one processor only, and only when nobody else wants it.
+pub fn idle_priority_on(cpu: usize) -> io::Result<()> {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the set and `param` are plain data, live during the calls, of the sizes given; pid 0 is
+    // the calling thread.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        check(libc::sched_setaffinity(0, size_of_val(&set), &set))?;
+        check(libc::sched_setscheduler(0, libc::SCHED_IDLE, &param)).map(drop)
+    }
+}
