@@ -138,7 +138,7 @@ pub struct Stats {
 }
 
 /// Counts of one direction between two nodes: `sent = delivered + lost + in_flight`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     pub from: String,
     pub to: String,

@@ -105,14 +105,12 @@ impl Run {
         ip(&["netns", "add", &namespace])?;
         self.namespaces.push(namespace.clone());
         // No link-local addresses and no router solicitations: only what programs send is on the wire.
-        for key in ["all", "default"] {
-            let _ = fs_in(
-                &namespace,
-                &format!("/proc/sys/net/ipv6/conf/{key}/addr_gen_mode"),
-                "1",
-            );
-        }
-        let device = open_device(&namespace).map_err(|source| NetnsError::Device {
+        let device = in_namespace(&namespace, || {
+            // Absent where the kernel has no IPv6, which then sends nothing either.
+            let _ = fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1");
+            Device::open()
+        })
+        .map_err(|source| NetnsError::Device {
             namespace: namespace.clone(),
             source,
         })?;
@@ -158,6 +156,14 @@ impl Drop for Run {
 }
 
 impl Device {
+    /// In the calling thread's namespace.
+    fn open() -> io::Result<Self> {
+        let tun = sys::open_tun(DEVICE)?;
+        // Stays bound to the namespace in which it was opened.
+        let counters = File::open("/proc/thread-self/net/dev")?;
+        Ok(Self { tun, counters })
+    }
+
     /// Packets that the kernel dropped because this process did not read them in time.
     pub fn dropped(&self) -> io::Result<u64> {
         let mut text = vec![0; 4096];
@@ -266,24 +272,11 @@ fn end_processes(namespace: &str) {
     }
 }
 
-/// Opens the device from inside the namespace, on a thread of its own, since threads cannot come back
-/// without having kept the way.
-fn open_device(namespace: &str) -> io::Result<Device> {
-    in_namespace(namespace, || {
-        let tun = sys::open_tun(DEVICE)?;
-        // Stays bound to the namespace in which it was opened.
-        let counters = File::open("/proc/thread-self/net/dev")?;
-        Ok(Device { tun, counters })
-    })
-}
-
-/// Writes `value` to `path` as seen from inside the namespace.
-fn fs_in(namespace: &str, path: &str, value: &str) -> io::Result<()> {
-    in_namespace(namespace, || fs::write(path, value))
-}
-
-fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+/// Does `work` inside a namespace. Sockets that it opens stay bound to that namespace, wherever they are
+/// used afterwards.
+pub fn in_namespace<T: Send>(namespace: &str, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let handle = File::open(Path::new("/run/netns").join(namespace))?;
+    // On a thread of its own, which ends in there: this one must not be moved.
     std::thread::scope(|scope| {
         let inside = scope.spawn(move || {
             sys::enter_netns(&handle)?;
