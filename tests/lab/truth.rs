@@ -92,23 +92,28 @@ fn round_trips_and_losses_are_the_emulators() {
         assert_eq!(down.sent, up.delivered);
         assert_eq!(down.delivered, count("packets_received"));
 
-        let ms = |row: &corridor_netem::control::Row| row.residence.map_or(0.0, |r| r.p50_ms);
-        let truth = ms(&up) + ms(&down);
-        let measured = irtt["stats"]["rtt"]["median"]
-            .as_f64()
-            .expect("a median round trip")
-            / 1e6;
+        let [irtt_min, irtt_median] = ["min", "median"]
+            .map(|key| irtt["stats"]["rtt"][key].as_f64().expect("irtt's round trips") / 1e6);
+        let (there, back) = (
+            up.residence.expect("some passed"),
+            down.residence.expect("some passed"),
+        );
         say(format_args!(
-            "{client} to {server}: truth {truth:.3} ms, irtt {measured:.3} ms; \
+            "{client} to {server}: median {:.3} ms by the emulator, {irtt_median:.3} by irtt; \
              {} sent, {} lost there, {} back",
-            up.sent, up.lost, down.lost
+            there.p50_ms + back.p50_ms,
+            up.sent,
+            up.lost,
+            down.lost
         ));
-        if !world.void() {
-            assert!(
-                (0.0..FLOOR_MS).contains(&(measured - truth)),
-                "{measured} for {truth}"
-            );
-        }
+        world.void();
+        // The best round trip is judged: the others have this machine's stalls in them, which irtt takes
+        // for the network's.
+        let floor = irtt_min - there.min_ms - back.min_ms;
+        assert!(
+            (0.0..FLOOR_MS).contains(&floor),
+            "{client} to {server}: {floor} ms"
+        );
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     control::{At, NodeStatus, Reply, Request, Requests, Server, Status},
     model::Cause,
-    netns::{Device, NetnsError, Run},
+    netns::{self, Device, NetnsError, Run},
     network::{Event, Network, NodeIx, Place},
     packet::Head,
     recorder::{Message, Outcome, Recorder},
@@ -222,7 +222,7 @@ impl Emulator {
             let (device_fds, others) = fds.split_at(first_other);
             for (i, fd) in (0u16..).zip(device_fds) {
                 if fd.revents != 0 {
-                    self.read(NodeIx(i))?;
+                    self.read(NodeIx(i), BATCH)?;
                 }
             }
             self.write_due();
@@ -230,7 +230,7 @@ impl Emulator {
                 awake.rest(sys::mono_now());
             }
             if others[0].revents != 0
-                && let Turn::End = self.answer()
+                && let Turn::End = self.answer()?
             {
                 break;
             }
@@ -255,8 +255,9 @@ impl Emulator {
         Some(first.since(now))
     }
 
-    fn read(&mut self, node: NodeIx) -> Result<(), EmulatorError> {
-        for _ in 0..BATCH {
+    /// Reads what `node` sent, at most so many packets.
+    fn read(&mut self, node: NodeIx, at_most: usize) -> Result<(), EmulatorError> {
+        for _ in 0..at_most {
             let mut tun = &self.devices[usize::from(node.0)].tun;
             let n = match tun.read(&mut self.buffer) {
                 Ok(n) => n,
@@ -298,8 +299,13 @@ impl Emulator {
         self.network.take_events(&mut self.events);
     }
 
-    fn answer(&mut self) -> Turn {
+    /// Answers requests. What was sent before a request is read before it is answered, so that it is
+    /// counted, and treated as it was to be treated then.
+    fn answer(&mut self) -> Result<Turn, EmulatorError> {
         while let Some((request, reply)) = self.outside.requests.next() {
+            for i in (0u16..).take(self.devices.len()) {
+                self.read(NodeIx(i), netns::TX_QUEUE_LEN)?;
+            }
             let answer = match request {
                 Request::Set {
                     at,
@@ -327,13 +333,13 @@ impl Emulator {
                 },
                 Request::Quit => {
                     let _ = reply.send(Reply::Done);
-                    return Turn::End;
+                    return Ok(Turn::End);
                 }
             };
             // Whoever asked may have gone.
             let _ = reply.send(answer.unwrap_or_else(|error| Reply::Error { error }));
         }
-        Turn::GoOn
+        Ok(Turn::GoOn)
     }
 
     fn set(&mut self, at: &At, settings: &Settings, replace: bool) -> Result<Reply, String> {

@@ -19,7 +19,7 @@ const STATE_DIR: &str = "/run/corridor-netem";
 /// Every node's device, in its own namespace.
 pub const DEVICE: &str = "net0";
 /// Packets that may wait to be read by the emulator: 100 ms of a flood of 100,000 a second.
-const TX_QUEUE_LEN: &str = "10000";
+pub(crate) const TX_QUEUE_LEN: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
@@ -116,17 +116,8 @@ impl Run {
         })?;
         let ip_in = |args: &[&str]| ip(&[&["-n", &namespace], args].concat());
         ip_in(&["link", "set", "lo", "up"])?;
-        let mtu = mtu.to_string();
-        ip_in(&[
-            "link",
-            "set",
-            DEVICE,
-            "mtu",
-            &mtu,
-            "txqueuelen",
-            TX_QUEUE_LEN,
-            "up",
-        ])?;
+        let (mtu, queue) = (mtu.to_string(), TX_QUEUE_LEN.to_string());
+        ip_in(&["link", "set", DEVICE, "mtu", &mtu, "txqueuelen", &queue, "up"])?;
         for address in addresses {
             let (family, length) = match address {
                 IpAddr::V4(_) => ("-4", 32),
