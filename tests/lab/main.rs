@@ -1,0 +1,7 @@
+//! Real processes in network namespaces, joined by the link emulator. Needs root and TUN devices, and
+//! the emulator built (`cargo build -p corridor-netem`); without the former each test says that it was
+//! skipped.
+
+mod proc;
+mod truth;
+mod world;
