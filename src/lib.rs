@@ -3,4 +3,6 @@
 pub mod api;
 pub mod clock;
 pub mod proto;
+pub mod sim;
 pub mod store;
+pub mod transport;
