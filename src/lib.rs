@@ -9,5 +9,7 @@ pub mod edge;
 pub mod identity;
 mod prober;
 pub mod proto;
+pub mod sim;
 pub mod spool;
 pub mod store;
+pub mod transport;

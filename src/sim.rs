@@ -1,0 +1,11 @@
+//! The simulation: machines, their clocks and the network between them, in one process and in virtual
+//! time (tokio's clock: paused in tests, running in demos), with the real QUIC stack on top.
+
+mod clock;
+mod network;
+
+pub use clock::SimClock;
+pub use network::{
+    Fate, Gilbert, HostSpec, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause, NatId,
+    NatKind, SimError, SimHost, SimNetwork, SimRuntime, TraceEvent,
+};

@@ -1,0 +1,456 @@
+//! One established connection: datagrams with an exact account of what was dropped here, control streams
+//! through a token bucket, when the peer was last heard, and why it ended.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use corridor_probes::Mono;
+use futures_util::FutureExt as _;
+use quinn::SendDatagramError;
+use rustls::pki_types::CertificateDer;
+
+use super::{
+    breaker::TRICKLE_BPS,
+    bucket::{StreamBucket, StreamRate, TokenBucket},
+    close::{CloseCode, Closed},
+    config::Kind,
+    congestion::{OpenController, PathBreaker},
+    stream::{ControlReceiver, ControlSender},
+};
+use crate::clock::{self, Clock};
+
+/// A handle; clones are the same connection. It closes with [`CloseCode::Done`] when the last handle, the
+/// streams' included, is gone.
+#[derive(Clone)]
+pub struct Connection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    quinn: quinn::Connection,
+    clock: Arc<dyn Clock>,
+    kind: Kind,
+    alpn: Vec<u8>,
+    peer: Vec<CertificateDer<'static>>,
+    sending: Mutex<Sending>,
+    /// None on connections with ordinary congestion control.
+    bucket: Option<Mutex<StreamBucket>>,
+    read: AtomicU64,
+    last_heard_ns: AtomicI64,
+}
+
+/// What [`Connection::send_datagram`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// quinn has it and sends it in its task's next turn. It is lost here after all only if the path's MTU
+    /// shrinks or the connection ends before that: [`ConnectionStats::local_drops`] says.
+    Queued,
+    LocalDrop(LocalDrop),
+}
+
+/// Why a datagram never left this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LocalDrop {
+    /// The send buffer is full. The new one is dropped, not an older one, so that the caller knows which.
+    BufferFull,
+    /// Larger than [`Connection::max_datagram_size`].
+    TooLarge,
+    /// The circuit breaker lets only a trickle through.
+    Breaker,
+    /// The peer takes no datagrams.
+    Unsupported,
+    Closed,
+}
+
+/// Datagrams dropped here, by reason, cumulative.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LocalDrops {
+    pub buffer_full: u64,
+    pub too_large: u64,
+    pub breaker: u64,
+    pub unsupported: u64,
+    pub closed: u64,
+    /// Queued, and dropped in the queue: the MTU shrank, or the connection ended. Exact whenever the queue
+    /// was empty or the connection over, else as of the last such moment.
+    pub in_queue: u64,
+}
+
+impl LocalDrops {
+    pub fn total(&self) -> u64 {
+        self.buffer_full + self.too_large + self.breaker + self.unsupported + self.closed + self.in_queue
+    }
+
+    fn count(&mut self, drop: LocalDrop) {
+        *match drop {
+            LocalDrop::BufferFull => &mut self.buffer_full,
+            LocalDrop::TooLarge => &mut self.too_large,
+            LocalDrop::Breaker => &mut self.breaker,
+            LocalDrop::Unsupported => &mut self.unsupported,
+            LocalDrop::Closed => &mut self.closed,
+        } += 1;
+    }
+}
+
+/// Plain figures, cumulative unless said otherwise. Always
+/// `offered = transmitted + queued + local_drops.total()`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionStats {
+    /// Datagrams given to [`Connection::send_datagram`].
+    pub offered: u64,
+    /// Put into packets and handed to the socket.
+    pub transmitted: u64,
+    /// Waiting in quinn's queue now.
+    pub queued: u64,
+    pub local_drops: LocalDrops,
+    /// Datagrams that arrived, and those of them that were read. The others wait to be read or, when the
+    /// reader is not behind, were dropped because the receive buffer was full.
+    pub received: u64,
+    pub read: u64,
+    /// QUIC packets (UDP payloads) and their bytes.
+    pub packets_sent: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub bytes_received: u64,
+    /// QUIC's own estimates: smoothed, and least. Not for measuring.
+    pub rtt: Duration,
+    pub min_rtt: Duration,
+    /// The largest UDP payload, in bytes, that is known to pass.
+    pub mtu: u16,
+    /// Whether the circuit breaker lets only a trickle through.
+    pub breaker_tripped: bool,
+}
+
+#[derive(Debug)]
+struct Sending {
+    offered: u64,
+    accepted: u64,
+    drops: LocalDrops,
+    /// quinn's free buffer space when its queue is empty.
+    empty_space: usize,
+    breaker: Option<Arc<PathBreaker>>,
+    breaker_looked_up: Mono,
+    trickle: TokenBucket,
+}
+
+/// A migration to another network gives the path a new breaker: how often to look for it.
+const BREAKER_LOOKUP: Duration = Duration::from_secs(1);
+/// One full packet.
+const TRICKLE_BURST: usize = 1_500;
+
+impl Connection {
+    pub(super) fn new(quinn: quinn::Connection, clock: Arc<dyn Clock>, kind: Kind) -> Self {
+        let (alpn, peer) = identity(&quinn);
+        Self::build(quinn, clock, kind, alpn, peer)
+    }
+
+    /// An incoming connection, if `kind_of` (its ALPN, whether the peer showed a certificate) takes it.
+    pub(super) fn accepted(
+        quinn: quinn::Connection,
+        clock: Arc<dyn Clock>,
+        kind_of: impl FnOnce(&[u8], bool) -> Option<Kind>,
+    ) -> Result<Self, quinn::Connection> {
+        let (alpn, peer) = identity(&quinn);
+        match kind_of(&alpn, !peer.is_empty()) {
+            Some(kind) => Ok(Self::build(quinn, clock, kind, alpn, peer)),
+            None => Err(quinn),
+        }
+    }
+
+    fn build(
+        quinn: quinn::Connection,
+        clock: Arc<dyn Clock>,
+        kind: Kind,
+        alpn: Vec<u8>,
+        peer: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        let now = clock.mono();
+        let bucket = match kind {
+            Kind::EdgeController => None,
+            Kind::AgentEdge | Kind::EdgeEdge | Kind::Probe => {
+                Some(Mutex::new(StreamBucket::new(StreamRate::Idle)))
+            }
+        };
+        let sending = Sending {
+            offered: 0,
+            accepted: 0,
+            drops: LocalDrops::default(),
+            empty_space: quinn.datagram_send_buffer_space(),
+            breaker: OpenController::breaker_of(&quinn),
+            breaker_looked_up: now,
+            trickle: TokenBucket::new(TRICKLE_BPS, TRICKLE_BURST),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                alpn,
+                peer,
+                quinn,
+                kind,
+                sending: Mutex::new(sending),
+                bucket,
+                read: AtomicU64::new(0),
+                last_heard_ns: AtomicI64::new(now.as_nanos()),
+                clock,
+            }),
+        }
+    }
+
+    // ---- who ----
+
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The protocol that TLS negotiated.
+    pub fn alpn(&self) -> &[u8] {
+        &self.inner.alpn
+    }
+
+    /// The peer's certificate chain, its own first; empty if it showed none. After a resumption it is the
+    /// one of the first handshake: expiry and revocation must be checked again.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        &self.inner.peer
+    }
+
+    /// Where the peer is now; this changes when it migrates.
+    pub fn remote_address(&self) -> SocketAddr {
+        canonical(self.inner.quinn.remote_address())
+    }
+
+    /// Tells connections of this process apart.
+    pub fn id(&self) -> usize {
+        self.inner.quinn.stable_id()
+    }
+
+    // ---- datagrams ----
+
+    /// Queues a datagram, or drops it here and says why. Never waits.
+    pub fn send_datagram(&self, data: Bytes) -> SendOutcome {
+        let now = self.inner.clock.mono();
+        let mut sending = self.sending();
+        sending.offered += 1;
+        match self.try_send(&mut sending, now, data) {
+            Ok(()) => {
+                sending.accepted += 1;
+                SendOutcome::Queued
+            }
+            Err(drop) => {
+                sending.drops.count(drop);
+                SendOutcome::LocalDrop(drop)
+            }
+        }
+    }
+
+    fn try_send(&self, sending: &mut Sending, now: Mono, data: Bytes) -> Result<(), LocalDrop> {
+        let quinn = &self.inner.quinn;
+        let len = data.len();
+        if sending.breaker.is_some() && now.since(sending.breaker_looked_up) >= BREAKER_LOOKUP {
+            sending.breaker = OpenController::breaker_of(quinn);
+            sending.breaker_looked_up = now;
+        }
+        if let Some(breaker) = &sending.breaker
+            && breaker.sending(now)
+            && sending.trickle.take(now, len).is_err()
+        {
+            return Err(LocalDrop::Breaker);
+        }
+        // With less space quinn would drop older datagrams, and nobody would know which.
+        let full = quinn.datagram_send_buffer_space() < len;
+        let sent = if full && quinn.max_datagram_size().is_some_and(|max| len <= max) {
+            return Err(if quinn.close_reason().is_some() {
+                LocalDrop::Closed
+            } else {
+                LocalDrop::BufferFull
+            });
+        } else {
+            quinn.send_datagram(data)
+        };
+        sent.map_err(|e| match e {
+            SendDatagramError::TooLarge => LocalDrop::TooLarge,
+            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => LocalDrop::Unsupported,
+            SendDatagramError::ConnectionLost(_) => LocalDrop::Closed,
+        })
+    }
+
+    /// Waits for a datagram, and says when it was read (not when it arrived). Cancel-safe.
+    pub async fn read_datagram(&self) -> Result<(Bytes, Mono), Closed> {
+        let data = self.inner.quinn.read_datagram().await?;
+        Ok((data, self.count_read()))
+    }
+
+    /// A datagram that has arrived already, so that one wake-up takes them all.
+    pub fn try_read_datagram(&self) -> Option<(Bytes, Mono)> {
+        let data = self.inner.quinn.read_datagram().now_or_never()?.ok()?;
+        Some((data, self.count_read()))
+    }
+
+    fn count_read(&self) -> Mono {
+        self.inner.read.fetch_add(1, Ordering::Relaxed);
+        self.heard()
+    }
+
+    /// The largest datagram that can be sent now, in bytes. It grows when a larger MTU is found, shrinks
+    /// when the path changes, and is `None` if the peer takes no datagrams.
+    pub fn max_datagram_size(&self) -> Option<usize> {
+        self.inner.quinn.max_datagram_size()
+    }
+
+    // ---- streams ----
+
+    /// Opens a control stream. The peer sees it once something is written.
+    pub async fn open_control(&self) -> Result<(ControlSender, ControlReceiver), Closed> {
+        let (send, receive) = self.inner.quinn.open_bi().await?;
+        Ok(self.control(send, receive))
+    }
+
+    /// Waits for a control stream that the peer opens. Cancel-safe.
+    pub async fn accept_control(&self) -> Result<(ControlSender, ControlReceiver), Closed> {
+        let (send, receive) = self.inner.quinn.accept_bi().await?;
+        Ok(self.control(send, receive))
+    }
+
+    fn control(&self, s: quinn::SendStream, r: quinn::RecvStream) -> (ControlSender, ControlReceiver) {
+        (
+            ControlSender::new(s, self.clone()),
+            ControlReceiver::new(r, self.clone()),
+        )
+    }
+
+    /// How fast streams may write from now on. No effect on edge–controller connections.
+    pub fn set_stream_rate(&self, rate: StreamRate) {
+        if let Some(bucket) = &self.inner.bucket {
+            lock(bucket).set_rate(self.inner.clock.mono(), rate);
+        }
+    }
+
+    pub(super) async fn pass_bucket(&self, bytes: usize) {
+        let Some(bucket) = &self.inner.bucket else { return };
+        let quinn = &self.inner.quinn;
+        let take = || {
+            let now = self.inner.clock.mono();
+            let mut bucket = lock(bucket);
+            bucket.set_rtt(now, quinn.rtt(), quinn.min_rtt());
+            bucket.take(now, bytes)
+        };
+        while let Err(wait) = take() {
+            clock::sleep(&*self.inner.clock, wait).await;
+        }
+    }
+
+    // ---- state ----
+
+    /// When a datagram or stream bytes of the peer were last read; at first, when it connected.
+    pub fn last_heard(&self) -> Mono {
+        Mono::from_nanos(self.inner.last_heard_ns.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn heard(&self) -> Mono {
+        let now = self.inner.clock.mono();
+        self.inner
+            .last_heard_ns
+            .fetch_max(now.as_nanos(), Ordering::Relaxed);
+        now
+    }
+
+    /// QUIC packets received, acknowledgements included: whoever reads this regularly and sees it grow
+    /// has heard the peer meanwhile.
+    pub fn packets_received(&self) -> u64 {
+        self.inner.quinn.stats().udp_rx.datagrams
+    }
+
+    /// QUIC's smoothed round-trip time. Not for measuring.
+    pub fn rtt(&self) -> Duration {
+        self.inner.quinn.rtt()
+    }
+
+    pub fn stats(&self) -> ConnectionStats {
+        let quinn = &self.inner.quinn;
+        let mut sending = self.sending();
+        // In this order: what is empty now stays so, because nothing is sent while the lock is held.
+        let over = quinn.close_reason().is_some();
+        let empty = quinn.datagram_send_buffer_space() >= sending.empty_space;
+        let stats = quinn.stats();
+        let transmitted = stats.frame_tx.datagram;
+        if over || empty {
+            sending.drops.in_queue = sending.accepted.saturating_sub(transmitted);
+        }
+        ConnectionStats {
+            offered: sending.offered,
+            transmitted,
+            queued: sending
+                .accepted
+                .saturating_sub(transmitted + sending.drops.in_queue),
+            local_drops: sending.drops,
+            received: stats.frame_rx.datagram,
+            read: self.inner.read.load(Ordering::Relaxed),
+            packets_sent: stats.udp_tx.datagrams,
+            bytes_sent: stats.udp_tx.bytes,
+            packets_received: stats.udp_rx.datagrams,
+            bytes_received: stats.udp_rx.bytes,
+            rtt: stats.path.rtt,
+            min_rtt: stats.path.min_rtt,
+            mtu: stats.path.current_mtu,
+            breaker_tripped: sending.breaker.as_ref().is_some_and(|b| b.tripped()),
+        }
+    }
+
+    // ---- the end ----
+
+    /// Waits until the connection is over, and says why. Cancel-safe.
+    pub async fn closed(&self) -> Closed {
+        self.inner.quinn.closed().await.into()
+    }
+
+    /// Why the connection is over, if it is.
+    pub fn close_reason(&self) -> Option<Closed> {
+        self.inner.quinn.close_reason().map(Closed::from)
+    }
+
+    /// Ends the connection at once; streams' unsent data is lost. `reason` is for people who read logs.
+    pub fn close(&self, code: CloseCode, reason: &str) {
+        self.inner.quinn.close(code.to_wire(), reason.as_bytes());
+    }
+
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        lock(&self.inner.sending)
+    }
+}
+
+/// What TLS negotiated: the protocol, and the peer's certificate chain.
+fn identity(quinn: &quinn::Connection) -> (Vec<u8>, Vec<CertificateDer<'static>>) {
+    let handshake = quinn
+        .handshake_data()
+        .and_then(|data| data.downcast::<quinn::crypto::rustls::HandshakeData>().ok());
+    let peer = quinn
+        .peer_identity()
+        .and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    (
+        handshake.and_then(|h| h.protocol).unwrap_or_default(),
+        peer.map(|chain| *chain).unwrap_or_default(),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Dual-stack sockets show IPv4 peers as mapped IPv6.
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("id", &self.id())
+            .field("kind", &self.inner.kind)
+            .finish_non_exhaustive()
+    }
+}

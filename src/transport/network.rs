@@ -1,0 +1,82 @@
+//! The seam between QUIC endpoints and the network under them: real UDP ([`super::UdpNetwork`]) or the
+//! simulation's ([`crate::sim::SimHost`]).
+
+use std::{fmt, io, net::SocketAddr, sync::Arc};
+
+use tokio::sync::watch;
+
+/// A machine's network, as endpoints see it.
+pub trait Network: fmt::Debug + Send + Sync + 'static {
+    /// Binds a UDP socket. Port 0 takes any free port; an unspecified IPv6 address takes IPv4 too, and
+    /// is IPv4's where the machine has no IPv6.
+    fn bind(&self, local: SocketAddr) -> Result<Arc<dyn DatagramSocket>, BindError>;
+
+    /// What runs quinn's timers and tasks.
+    fn runtime(&self) -> Arc<dyn quinn::Runtime>;
+
+    /// Counts up whenever addresses, interfaces or routes of this machine have changed. Changes in quick
+    /// succession may count as one; none is forgotten. Where the system gives no notice it never changes.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// A bound socket that counts what quinn does not show.
+pub trait DatagramSocket: quinn::AsyncUdpSocket {
+    fn counters(&self) -> SocketCounters;
+}
+
+/// What became of datagrams in a socket, cumulative. Datagrams, not system calls: a segmented send that
+/// fails counts each of its segments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketCounters {
+    /// The system refused to send (no route, firewall, no such source address…). quinn never hears of it.
+    pub send_errors: u64,
+    /// `errno` of the last of them.
+    pub last_send_error: Option<i32>,
+    /// Larger than the interface takes: probes for a larger MTU, which is how discovery ends.
+    pub send_too_big: u64,
+    /// Dropped by the system because the socket's receive buffer was full; `None` where it does not tell.
+    pub receive_overflows: Option<u64>,
+    /// The buffers that the system granted, in bytes, by its own accounting.
+    pub receive_buffer: Option<usize>,
+    pub send_buffer: Option<usize>,
+}
+
+/// Why a socket could not be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("cannot listen on {address}: another process uses this UDP port")]
+    InUse {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot listen on {address}: not allowed (ports below 1024 need a privilege)")]
+    Denied {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot listen on {address}: this machine has no such address")]
+    NotLocal {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot open a UDP socket on {address}")]
+    Io {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    pub(crate) fn new(address: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse { address, source },
+            io::ErrorKind::PermissionDenied => Self::Denied { address, source },
+            io::ErrorKind::AddrNotAvailable => Self::NotLocal { address, source },
+            _ => Self::Io { address, source },
+        }
+    }
+}

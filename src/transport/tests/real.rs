@@ -1,0 +1,315 @@
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use corridor_probes::Mono;
+use tokio::net::UdpSocket;
+
+use super::*;
+use crate::{
+    clock::{Clock as _, SystemClock},
+    proto::{ALPN, ALPN_PROBE},
+    transport::{
+        BindError, CloseCode, Closed, ConnectError, EndpointError, LocalDrop, SendOutcome, UdpNetwork,
+    },
+};
+
+fn pair(server_local: &[&str], client_local: &[&str]) -> Pair {
+    let tls = World::new();
+    let network = Arc::new(UdpNetwork::new());
+    let clock = Arc::new(SystemClock::new());
+    Pair {
+        server: endpoint(
+            network.clone(),
+            clock.clone(),
+            server_local,
+            Some(server_setup(&tls)),
+            None,
+        ),
+        client: endpoint(network, clock, client_local, None, None),
+        tls,
+    }
+}
+
+async fn ping(from: &Connection, to: &Connection, text: &'static str) {
+    assert_eq!(
+        from.send_datagram(Bytes::from_static(text.as_bytes())),
+        SendOutcome::Queued
+    );
+    let (data, at) = to.read_datagram().await.unwrap();
+    assert_eq!(data, text.as_bytes());
+    assert_eq!(to.last_heard(), at);
+}
+
+#[tokio::test]
+async fn datagrams_both_ways_and_the_peer_is_known() {
+    let pair = pair(&["127.0.0.1:0"], &["[::]:0"]);
+    let (client, server) = pair.connect().await;
+    ping(&client, &server, "up").await;
+    ping(&server, &client, "down").await;
+    assert_eq!(client.remote_address(), pair.server.local_addrs()[0]);
+    assert_eq!((client.alpn(), server.alpn()), (ALPN, ALPN));
+    assert_eq!(server.peer_certificates().len(), 1);
+    assert_eq!(client.peer_certificates().len(), 1);
+    assert!(client.max_datagram_size().unwrap() >= 1_100);
+    let counters = pair.server.stats().sockets[0];
+    assert_eq!((counters.send_errors, counters.receive_overflows), (0, Some(0)));
+    assert!(counters.receive_buffer.unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_resumed_session_still_shows_the_certificate() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let tls = pair.tls.client(ALPN);
+    let mut chains = Vec::new();
+    for _ in 0..2 {
+        let addresses = pair.server.local_addrs();
+        let connect = pair
+            .client
+            .connect(&addresses, NAME, tls.clone(), Kind::AgentEdge);
+        let (client, server) = tokio::join!(connect, pair.server.accept());
+        let (client, server) = (client.unwrap(), server.unwrap());
+        // The session ticket comes with the server's first packets after the handshake.
+        ping(&server, &client, "ticket").await;
+        chains.push(server.peer_certificates().to_vec());
+        client.close(CloseCode::Done, "");
+    }
+    assert_eq!(chains[0].len(), 1);
+    assert_eq!(chains[0], chains[1]);
+}
+
+#[tokio::test]
+async fn only_open_probing_goes_without_a_certificate() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let addresses = pair.server.local_addrs();
+    let probe = pair.tls.anonymous_client(ALPN_PROBE);
+    let (client, server) = tokio::join!(
+        pair.client.connect(&addresses, NAME, probe, Kind::Probe),
+        pair.server.accept()
+    );
+    let (client, server) = (client.unwrap(), server.unwrap());
+    assert_eq!((server.kind(), server.alpn()), (Kind::Probe, ALPN_PROBE));
+    assert!(server.peer_certificates().is_empty());
+    ping(&client, &server, "probe").await;
+
+    let full = pair.tls.anonymous_client(ALPN);
+    let refused = pair
+        .client
+        .connect(&addresses, NAME, full, Kind::AgentEdge)
+        .await
+        .unwrap();
+    let reason = refused.closed().await;
+    assert!(
+        matches!(
+            reason,
+            Closed::ByPeer {
+                code: CloseCode::Refused,
+                ..
+            }
+        ),
+        "{reason}"
+    );
+    assert_eq!(pair.server.stats().handshakes_failed, 1);
+    assert_eq!(pair.server.stats().accepted, 1);
+}
+
+#[tokio::test]
+async fn wrong_names_and_strangers_are_told_apart() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let addresses = pair.server.local_addrs();
+    let connect = pair
+        .client
+        .connect(&addresses, "edge-2", pair.tls.client(ALPN), Kind::AgentEdge);
+    let Err(ConnectError::Failed { attempts, .. }) = connect.await else {
+        panic!("the certificate is another edge's");
+    };
+    assert!(matches!(attempts[0].1, Closed::Tls { .. }), "{attempts:?}");
+
+    let stranger = World::new().client(ALPN);
+    let connect = pair.client.connect(&addresses, NAME, stranger, Kind::AgentEdge);
+    assert!(matches!(connect.await, Err(ConnectError::Failed { .. })));
+
+    let protocol = pair.tls.client(b"other/1");
+    let connect = pair.client.connect(&addresses, NAME, protocol, Kind::AgentEdge);
+    let Err(ConnectError::Failed { attempts, .. }) = connect.await else {
+        panic!("no protocol in common");
+    };
+    // RFC 7301: no_application_protocol.
+    assert!(
+        matches!(attempts[0].1, Closed::Tls { alert: 120, .. }),
+        "{attempts:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named() {
+    let taken = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let result = Endpoint::new(EndpointSetup {
+        network: Arc::new(UdpNetwork::new()),
+        clock: Arc::new(SystemClock::new()),
+        local: vec![address],
+        server: None,
+        rng_seed: None,
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, EndpointError::Bind(BindError::InUse { address: a, .. }) if a == address));
+    assert_eq!(
+        error.to_string(),
+        format!("cannot listen on {address}: another process uses this UDP port")
+    );
+    let foreign: SocketAddr = "192.0.2.1:0".parse().unwrap();
+    let error = UdpNetwork::new().bind(foreign).unwrap_err();
+    assert!(matches!(error, BindError::NotLocal { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_dead_first_address_does_not_hold_up_the_second() {
+    let pair = pair(&["127.0.0.1:0"], &["[::]:0"]);
+    // Taken by someone who never answers.
+    let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let alive = pair.server.local_addrs()[0];
+    let addresses = [deaf.local_addr().unwrap(), alive];
+    let (client, _server) = pair.connect_to(&addresses).await;
+    assert_eq!(client.remote_address(), alive);
+    let mut buffer = [0; 2_048];
+    let tried = deaf.try_recv(&mut buffer).unwrap();
+    assert!(tried >= 1_200, "the first address was tried first");
+    while deaf.try_recv(&mut buffer).is_ok() {}
+    // The winner is first now: nothing is sent to the deaf one.
+    let (client, _server) = pair.connect_to(&addresses).await;
+    assert_eq!(client.remote_address(), alive);
+    // The first attempt's last words may still have been under way; a new attempt would be an Initial.
+    while let Ok(n) = deaf.try_recv(&mut buffer) {
+        assert!(n < 1_200, "the deaf address was tried again");
+    }
+}
+
+#[tokio::test]
+async fn connections_survive_a_rebind() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let (client, server) = pair.connect().await;
+    ping(&client, &server, "before").await;
+    let before = server.remote_address();
+    pair.client.rebind().unwrap();
+    ping(&client, &server, "moved").await;
+    ping(&server, &client, "found").await;
+    ping(&client, &server, "again").await;
+    assert_ne!(server.remote_address(), before);
+    assert_eq!(
+        server.remote_address().port(),
+        pair.client.local_addrs()[0].port()
+    );
+    assert_eq!(client.close_reason(), None);
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_serves_new_connections_only() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let (old, old_server) = pair.connect().await;
+    pair.server.set_server(server_setup(&pair.tls)).unwrap();
+    let (new, _new_server) = pair.connect().await;
+    assert_ne!(old.peer_certificates(), new.peer_certificates());
+    ping(&old, &old_server, "still here").await;
+}
+
+#[tokio::test]
+async fn close_codes_reach_the_peer() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let (client, server) = pair.connect().await;
+    server.close(CloseCode::Revoked, "key 7");
+    let expected = Closed::ByPeer {
+        code: CloseCode::Revoked,
+        reason: "key 7".into(),
+    };
+    assert_eq!(client.closed().await, expected);
+    assert_eq!(server.closed().await, Closed::Here);
+    let outcome = client.send_datagram(Bytes::from_static(b"late"));
+    assert_eq!(outcome, SendOutcome::LocalDrop(LocalDrop::Closed));
+    assert_eq!(client.stats().local_drops.closed, 1);
+
+    let (client, _server) = pair.connect().await;
+    pair.server.close(CloseCode::ShuttingDown, "").await;
+    assert!(matches!(
+        client.closed().await,
+        Closed::ByPeer {
+            code: CloseCode::ShuttingDown,
+            ..
+        }
+    ));
+    assert!(pair.server.accept().await.is_none());
+}
+
+#[tokio::test]
+async fn control_streams_carry_messages() {
+    use crate::proto::{self, AgentToEdge, UseUplink, agent_to_edge::Body};
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let (client, server) = pair.connect().await;
+    let (mut up, _down) = client.open_control().await.unwrap();
+    let message = AgentToEdge {
+        body: Some(Body::UseUplink(UseUplink { wanted: true })),
+    };
+    up.write_bounded(&proto::encode(&message).unwrap()).await.unwrap();
+    up.finish().unwrap();
+    let (_, mut received) = server.accept_control().await.unwrap();
+    assert_eq!(
+        proto::read::<AgentToEdge>(&mut received).await.unwrap(),
+        Some(message)
+    );
+    assert_eq!(proto::read::<AgentToEdge>(&mut received).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn send_errors_are_counted_not_fatal() {
+    // The kernel refuses to route from a loopback address to outside.
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let outside = "192.0.2.1:9".parse().unwrap();
+    let addresses = [outside, pair.server.local_addrs()[0]];
+    let (client, server) = pair.connect_to(&addresses).await;
+    ping(&client, &server, "on").await;
+    let counters = pair.client.stats().sockets[0];
+    assert!(counters.send_errors >= 1, "{counters:?}");
+    assert!(counters.last_send_error.is_some());
+}
+
+#[tokio::test]
+async fn silence_ends_both_sides_after_the_idle_time_out() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let middle = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = middle.local_addr().unwrap();
+    let (client_at, server_at) = (pair.client.local_addrs()[0], pair.server.local_addrs()[0]);
+    let relay = tokio::spawn(async move {
+        let mut buffer = [0; 2_048];
+        loop {
+            let (n, from) = middle.recv_from(&mut buffer).await.unwrap();
+            let to = if from == server_at { client_at } else { server_at };
+            middle.send_to(&buffer[..n], to).await.unwrap();
+        }
+    });
+    let (client, server) = pair.connect_to(&[address]).await;
+    ping(&client, &server, "through").await;
+    relay.abort();
+    let _ = relay.await;
+    tokio::time::pause();
+    let clock = SystemClock::new();
+    assert_eq!(client.closed().await, Closed::TimedOut);
+    assert_eq!(server.closed().await, Closed::TimedOut);
+    let took = clock.mono().since(Mono::ZERO);
+    assert!(
+        took >= Duration::from_secs(119) && took < Duration::from_secs(160),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_ends_in_a_time_out() {
+    let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+    let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [deaf.local_addr().unwrap()];
+    let connect = pair
+        .client
+        .connect(&addresses, NAME, pair.tls.client(ALPN), Kind::AgentEdge);
+    let Err(ConnectError::Failed { attempts, .. }) = connect.await else {
+        panic!("nobody answers");
+    };
+    assert_eq!(attempts, [(addresses[0], Closed::TimedOut)]);
+}

@@ -1,0 +1,260 @@
+//! Real UDP sockets under quinn. The only file that knows quinn's socket trait and quinn-udp together:
+//! quinn's next release, and kernel time stamps, change this one.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use quinn::{
+    AsyncUdpSocket, UdpPoller,
+    udp::{RecvMeta, Transmit, UdpSocketState},
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::{io::Interest, sync::watch};
+
+use super::{
+    interfaces::InterfaceWatch,
+    network::{BindError, DatagramSocket, Network, SocketCounters},
+};
+
+/// Asked of the system for each direction, in bytes; it grants what it allows (208 KiB by default on
+/// Linux). At 10,000 full packets a second this bridges a stall of 140 ms.
+const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
+
+/// This machine's network.
+#[derive(Debug)]
+pub struct UdpNetwork {
+    interfaces: InterfaceWatch,
+}
+
+impl UdpNetwork {
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new() -> Self {
+        Self {
+            interfaces: InterfaceWatch::start(),
+        }
+    }
+}
+
+impl Default for UdpNetwork {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Network for UdpNetwork {
+    fn bind(&self, local: SocketAddr) -> Result<Arc<dyn DatagramSocket>, BindError> {
+        let any_ip = local.is_ipv6() && local.ip().is_unspecified();
+        let socket = match open(local) {
+            // The machine has no IPv6.
+            Err(e) if any_ip && no_ipv6(&e) => open((Ipv4Addr::UNSPECIFIED, local.port()).into()),
+            other => other,
+        };
+        let socket = socket
+            .and_then(UdpSocket::new)
+            .map_err(|e| BindError::new(local, e))?;
+        Ok(Arc::new(socket))
+    }
+
+    fn runtime(&self) -> Arc<dyn quinn::Runtime> {
+        Arc::new(quinn::TokioRuntime)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.interfaces.subscribe()
+    }
+}
+
+fn open(local: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
+        // One socket for both families where it listens to any address; otherwise there is nothing to share.
+        socket.set_only_v6(!local.ip().is_unspecified())?;
+    }
+    for granted in [
+        socket.set_recv_buffer_size(SOCKET_BUFFER),
+        socket.set_send_buffer_size(SOCKET_BUFFER),
+    ] {
+        if let Err(error) = granted {
+            tracing::debug!(%error, "socket buffer stays at its default size");
+        }
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&local.into())?;
+    Ok(socket.into())
+}
+
+fn no_ipv6(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+#[derive(Debug)]
+struct UdpSocket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+    send_errors: AtomicU64,
+    last_send_error: AtomicI32,
+    send_too_big: AtomicU64,
+}
+
+impl UdpSocket {
+    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        Ok(Self {
+            state: UdpSocketState::new((&socket).into())?,
+            io: tokio::net::UdpSocket::from_std(socket)?,
+            send_errors: AtomicU64::new(0),
+            last_send_error: AtomicI32::new(0),
+            send_too_big: AtomicU64::new(0),
+        })
+    }
+
+    fn count_send_error(&self, e: &io::Error, transmit: &Transmit<'_>) {
+        let datagrams = match transmit.segment_size {
+            Some(size) if size > 0 => transmit.contents.len().div_ceil(size) as u64,
+            _ => 1,
+        };
+        if e.raw_os_error() == Some(libc::EMSGSIZE) {
+            self.send_too_big.fetch_add(datagrams, Ordering::Relaxed);
+            return;
+        }
+        self.send_errors.fetch_add(datagrams, Ordering::Relaxed);
+        let errno = e.raw_os_error().unwrap_or(-1);
+        if self.last_send_error.swap(errno, Ordering::Relaxed) != errno {
+            tracing::debug!(error = %e, "the system refuses to send");
+        }
+    }
+}
+
+impl AsyncUdpSocket for UdpSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(WritePoller {
+            socket: self,
+            waiting: None,
+        })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = self.io.try_io(Interest::WRITABLE, || {
+            self.state.try_send((&self.io).into(), transmit)
+        });
+        match sent {
+            // An error here would end the connection, though the next send may well work.
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => {
+                self.count_send_error(&e, transmit);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self.io.try_io(Interest::READABLE, || {
+                self.state.recv((&self.io).into(), bufs, meta)
+            });
+            match received {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.state.gro_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+}
+
+impl DatagramSocket for UdpSocket {
+    fn counters(&self) -> SocketCounters {
+        let socket = SockRef::from(&self.io);
+        SocketCounters {
+            send_errors: self.send_errors.load(Ordering::Relaxed),
+            last_send_error: Some(self.last_send_error.load(Ordering::Relaxed)).filter(|errno| *errno != 0),
+            send_too_big: self.send_too_big.load(Ordering::Relaxed),
+            receive_overflows: receive_overflows(&self.io),
+            receive_buffer: socket.recv_buffer_size().ok(),
+            send_buffer: socket.send_buffer_size().ok(),
+        }
+    }
+}
+
+/// The kernel's count of datagrams dropped at this socket, the one that SO_RXQ_OVFL reports beside packets;
+/// asked for in this way it needs no part in quinn's receive path.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "std and socket2 have no SO_MEMINFO")]
+fn receive_overflows(socket: &tokio::net::UdpSocket) -> Option<u64> {
+    use std::os::fd::AsRawFd as _;
+    /// include/uapi/linux/sock_diag.h
+    const SK_MEMINFO_DROPS: usize = 8;
+    const SK_MEMINFO_VARS: usize = 9;
+    let mut info = [0u32; SK_MEMINFO_VARS];
+    let mut len = libc::socklen_t::try_from(size_of_val(&info)).ok()?;
+    // SAFETY: `info` is writable for `len` bytes, and the descriptor is open as long as `socket` lives.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            info.as_mut_ptr().cast(),
+            &mut len,
+        )
+    };
+    (rc == 0 && len as usize > SK_MEMINFO_DROPS * size_of::<u32>()).then(|| u64::from(info[SK_MEMINFO_DROPS]))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn receive_overflows(_: &tokio::net::UdpSocket) -> Option<u64> {
+    None
+}
+
+/// Waits for the socket to take more. Each connection has one, because tokio keeps a single waker for
+/// `poll_send_ready`.
+struct WritePoller {
+    socket: Arc<UdpSocket>,
+    waiting: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>>,
+}
+
+impl std::fmt::Debug for WritePoller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WritePoller").finish_non_exhaustive()
+    }
+}
+
+impl UdpPoller for WritePoller {
+    fn poll_writable(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let waiting = this.waiting.get_or_insert_with(|| {
+            let socket = Arc::clone(&this.socket);
+            Box::pin(async move { socket.io.writable().await })
+        });
+        let result = ready!(waiting.as_mut().poll(cx));
+        this.waiting = None;
+        Poll::Ready(result)
+    }
+}
