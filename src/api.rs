@@ -1,3 +1,7 @@
 //! The HTTP API and the pages.
 
+pub mod enrol;
+pub mod error;
+pub mod limit;
 pub mod model;
+pub mod server;
