@@ -1,6 +1,10 @@
 //! The HTTP API and the pages.
 
+pub mod enrol;
+pub mod error;
+pub mod limit;
 pub mod model;
 mod pages;
 mod problem;
+pub mod server;
 pub mod time_text;

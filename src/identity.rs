@@ -7,23 +7,26 @@
 
 pub mod ca;
 pub mod certificate;
+pub mod enrol_client;
 mod file;
 pub mod key;
 pub mod material;
 pub mod peer;
 mod pem;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tls;
 pub mod token;
 pub mod trusted_time;
 
 pub use ca::{Ca, CaError, Roots, Subject};
 pub use certificate::{Certificate, CertificateError, Fingerprint, Pin};
+pub use enrol_client::EnrolError;
 pub use file::FileError;
 pub use key::{Credentials, KeyError, SecretKey, system_rng};
 pub use material::{Material, MaterialError, Own};
 pub use peer::{Peer, PeerError, Revoked};
+pub(crate) use pem::encode_certificates;
 pub use tls::{Standing, TlsError};
 pub use token::{Token, TokenError};
 pub use trusted_time::{Reading, Source, TrustedTime};

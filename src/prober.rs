@@ -28,6 +28,16 @@ pub struct Prober<K> {
     rng: StdRng,
 }
 
+/// A window that has closed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Closed<K> {
+    pub key: K,
+    pub session: SessionId,
+    /// Counts of all closed windows of the session.
+    pub total: Ledger,
+    pub window: Window,
+}
+
 impl<K: Ord + Copy> Prober<K> {
     /// A prober whose grid has a phase of its own, drawn from `seed`.
     pub fn new(start: Mono, seed: u64, config: SessionConfig) -> Self {
@@ -79,12 +89,6 @@ impl<K: Ord + Copy> Prober<K> {
     /// What a session's id measures.
     pub fn key(&self, id: SessionId) -> Option<K> {
         self.by_id.get(&id).copied()
-    }
-
-    /// Counts of all closed windows of a key's session.
-    pub fn totals(&self, key: K) -> Option<Ledger> {
-        let retired = || self.retired.iter().rev().find(|(k, _)| *k == key).map(|(_, s)| s);
-        self.sessions.get(&key).or_else(retired).map(ProbeSession::totals)
     }
 
     /// When [`Self::next_due`] or [`Self::poll_window`] next has something.
@@ -145,15 +149,15 @@ impl<K: Ord + Copy> Prober<K> {
     }
 
     /// The next window that has closed.
-    pub fn poll_window(&mut self, now: Mono) -> Option<(K, Window)> {
+    pub fn poll_window(&mut self, now: Mono) -> Option<Closed<K>> {
         for (&key, session) in &mut self.sessions {
             if let Some(window) = session.poll_window(now) {
-                return Some((key, window));
+                return Some(Closed { key, session: session.id(), total: session.totals(), window });
             }
         }
         for (key, session) in &mut self.retired {
             if let Some(window) = session.poll_window(now) {
-                return Some((*key, window));
+                return Some(Closed { key: *key, session: session.id(), total: session.totals(), window });
             }
         }
         self.retired.retain(|(_, session)| session.next_close().is_some());

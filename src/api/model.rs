@@ -388,6 +388,8 @@ pub struct DrainEdge {
 #[serde(deny_unknown_fields)]
 pub struct Join {
     pub token: String,
+    /// What wants to join: a token for the other kind is refused.
+    pub service: Service,
     /// The subject of an agent, the name of an edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -412,7 +414,7 @@ pub struct Joined {
     pub id: String,
     /// The subject, or the edge's name.
     pub name: String,
-    /// The certificate and its issuer, PEM.
+    /// The certificate, then what links its issuer to older roots, PEM.
     pub chain: String,
     /// Every CA certificate to trust, PEM: more than one while the key is being rotated.
     pub roots: String,

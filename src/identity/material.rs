@@ -79,6 +79,14 @@ impl Own {
             Self::Edge(id) => Peer::Edge(id),
         }
     }
+
+    /// As the API writes it: an agent's 16 hex digits, an edge's number.
+    pub fn id(self) -> String {
+        match self {
+            Self::Agent(id) => id.to_string(),
+            Self::Edge(id) => id.get().to_string(),
+        }
+    }
 }
 
 /// An identity, checked: the certificate is for the key and names `own`.
@@ -119,16 +127,16 @@ impl Material {
             return Err(MaterialError::OtherKey);
         }
         let certificate = peer::of(&leaf)?;
-        let own = match (answer.service, certificate) {
-            (Service::Agent, Peer::Agent(id)) if answer.id == id.to_string() => Own::Agent(id),
-            (Service::Edge, Peer::Edge(id)) if answer.id == id.get().to_string() => Own::Edge(id),
-            _ => {
-                return Err(MaterialError::OtherPeer {
-                    certificate,
-                    said: format!("{:?} {}", answer.service, answer.id),
-                });
-            }
+        let own = match certificate {
+            Peer::Agent(id) => Some(Own::Agent(id)),
+            Peer::Edge(id) => Some(Own::Edge(id)),
+            Peer::Controller => None,
         };
+        let said = |own: &Own| own.service() == answer.service && own.id() == answer.id;
+        let own = own.filter(said).ok_or_else(|| MaterialError::OtherPeer {
+            certificate,
+            said: format!("{:?} {}", answer.service, answer.id),
+        })?;
         let mut edges = answer.edges;
         edges.truncate(MAX_EDGES);
         Ok(Self {
@@ -167,10 +175,7 @@ impl Material {
             key: self.key.to_pem(),
             joined: Joined {
                 service: self.own.service(),
-                id: match self.own {
-                    Own::Agent(id) => id.to_string(),
-                    Own::Edge(id) => id.get().to_string(),
-                },
+                id: self.own.id(),
                 name: self.name.clone(),
                 chain: pem::encode_certificates(&self.chain),
                 roots: self.roots.to_pem(),

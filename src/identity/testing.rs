@@ -31,6 +31,13 @@ impl FakeClock {
         })
     }
 
+    pub(crate) fn advance(&self, d: Duration) {
+        let us = d.as_micros() as i64;
+        self.wall_us.fetch_add(us, Ordering::SeqCst);
+        self.mono_us.fetch_add(us, Ordering::SeqCst);
+        self.boot_us.fetch_add(us, Ordering::SeqCst);
+    }
+
     /// Time that only the clock over sleep sees (and not the wall clock, which is broken here).
     pub(crate) fn sleep(&self, d: Duration) {
         self.boot_us.fetch_add(d.as_micros() as i64, Ordering::SeqCst);

@@ -1,0 +1,139 @@
+//! What the agent knows of each edge: where it is, whether it is connected, heard, draining, and whether
+//! it can carry reports.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use corridor_probes::{EdgeId, Mono};
+
+use super::uplink::Carrier;
+use crate::proto;
+
+/// A connection's number, counted by the driver: what an older connection says comes too late.
+pub type ConnectionNo = u64;
+
+/// One edge, as this agent sees it.
+#[derive(Debug)]
+pub struct Edge {
+    pub info: proto::EdgeInfo,
+    pub connection: Option<ConnectionNo>,
+    /// Anything at all came from it: every packet is a heartbeat.
+    pub heard: Option<Mono>,
+    pub has_controller: bool,
+    pub draining: bool,
+    /// Next hops that it finds silent.
+    pub silent_hops: BTreeMap<EdgeId, Mono>,
+    /// Why the last connection ended.
+    pub last_end: Option<String>,
+}
+
+/// All edges that the agent is to be connected to.
+#[derive(Debug, Default)]
+pub struct Edges {
+    edges: BTreeMap<EdgeId, Edge>,
+}
+
+/// What changed in the set of wanted edges.
+#[derive(Debug, Default, PartialEq)]
+pub struct Wanted {
+    pub dial: Vec<proto::EdgeInfo>,
+    pub hang_up: Vec<EdgeId>,
+}
+
+impl Edges {
+    /// Sets which edges are wanted. An edge whose addresses changed is dialled anew at its next attempt.
+    pub fn want(&mut self, wanted: &BTreeMap<EdgeId, proto::EdgeInfo>) -> Wanted {
+        let mut changed = Wanted::default();
+        self.edges.retain(|id, _| {
+            let keep = wanted.contains_key(id);
+            if !keep {
+                changed.hang_up.push(*id);
+            }
+            keep
+        });
+        for (&id, info) in wanted {
+            match self.edges.get_mut(&id) {
+                Some(edge) if edge.info.addresses == info.addresses => edge.info.clone_from(info),
+                Some(edge) => {
+                    edge.info.clone_from(info);
+                    changed.dial.push(info.clone());
+                }
+                None => {
+                    changed.dial.push(info.clone());
+                    self.edges.insert(id, Edge::new(info.clone()));
+                }
+            }
+        }
+        changed
+    }
+
+    pub fn get(&self, id: EdgeId) -> Option<&Edge> {
+        self.edges.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: EdgeId) -> Option<&mut Edge> {
+        self.edges.get_mut(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (EdgeId, &Edge)> {
+        self.edges.iter().map(|(&id, edge)| (id, edge))
+    }
+
+    pub fn connected(&mut self, id: EdgeId, connection: ConnectionNo, now: Mono) -> bool {
+        let Some(edge) = self.edges.get_mut(&id) else { return false };
+        edge.connection = Some(connection);
+        edge.heard = Some(now);
+        edge.has_controller = false;
+        edge.draining = false;
+        edge.silent_hops.clear();
+        true
+    }
+
+    /// `false` if a newer connection has taken its place.
+    pub fn disconnected(&mut self, id: EdgeId, connection: ConnectionNo, why: &str) -> bool {
+        let Some(edge) = self.edges.get_mut(&id) else { return false };
+        if edge.connection != Some(connection) {
+            return false;
+        }
+        edge.connection = None;
+        edge.has_controller = false;
+        edge.last_end = Some(why.to_owned());
+        true
+    }
+
+    pub fn heard(&mut self, id: EdgeId, now: Mono) {
+        if let Some(edge) = self.edges.get_mut(&id) {
+            edge.heard = edge.heard.max(Some(now));
+        }
+    }
+
+    pub fn is_connected(&self, id: EdgeId) -> bool {
+        self.edges.get(&id).is_some_and(|e| e.connection.is_some())
+    }
+
+    /// The connected edges as carriers of reports.
+    pub fn carriers(&self, rtt: impl Fn(EdgeId) -> Option<Duration>) -> BTreeMap<EdgeId, Carrier> {
+        self.edges
+            .iter()
+            .filter(|(_, e)| e.connection.is_some())
+            .map(|(&id, e)| {
+                let carrier =
+                    Carrier { has_controller: e.has_controller, draining: e.draining, rtt: rtt(id) };
+                (id, carrier)
+            })
+            .collect()
+    }
+}
+
+impl Edge {
+    fn new(info: proto::EdgeInfo) -> Self {
+        Self {
+            info,
+            connection: None,
+            heard: None,
+            has_controller: false,
+            draining: false,
+            silent_hops: BTreeMap::new(),
+            last_end: None,
+        }
+    }
+}

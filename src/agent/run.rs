@@ -1,0 +1,491 @@
+//! Running an agent: the main loop owns the state machine and does what it asks for.
+//!
+//! Tasks: this loop; one dialler an edge; three a connection (datagrams, control in, control out), which
+//! end with it. All are stopped by [`Agent::stop`].
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use corridor_probes::{AgentId, BootId, EdgeId, Mono};
+use rand::RngExt as _;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    core::{Core, Now, Output, Settings},
+    dial::{Dialer, Dialing, Event},
+    disk::{Answer, Disk},
+    edges::ConnectionNo,
+    status::AgentReport,
+};
+use crate::{
+    host,
+    identity::{Source, Standing},
+    machine::Machine,
+    proto,
+    spool::Spool,
+    store::worker::Worker,
+    transport::{
+        CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, SendOutcome, StreamRate,
+    },
+};
+
+/// What an agent runs with.
+#[derive(Debug)]
+pub struct Setup {
+    pub machine: Machine,
+    pub me: AgentId,
+    pub subject: String,
+    pub standing: Arc<Standing>,
+    pub bind: SocketAddr,
+    pub settings: Settings,
+    /// Edges to begin with.
+    pub edges: Vec<proto::EdgeInfo>,
+    pub spool: Worker<Spool>,
+    /// Where the list of edges and the controller's time are kept; `None` keeps neither.
+    pub data: Option<PathBuf>,
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    asks: mpsc::Sender<Ask>,
+    stop: CancellationToken,
+    main: tokio::task::JoinHandle<()>,
+}
+
+/// What others on this machine may ask of the agent.
+#[derive(Debug)]
+pub enum Ask {
+    Status(oneshot::Sender<AgentReport>),
+    Class { class: String, join: bool, answer: oneshot::Sender<Result<(), String>> },
+}
+
+/// Asks a running agent.
+#[derive(Debug, Clone)]
+pub struct Handle(mpsc::Sender<Ask>);
+
+impl Handle {
+    pub async fn status(&self) -> Option<AgentReport> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Ask::Status(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Comes into a class, or leaves it; the error is one sentence.
+    pub async fn class(&self, class: &str, join: bool) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let ask = Ask::Class { class: class.to_owned(), join, answer };
+        self.0.send(ask).await.map_err(|_| "the agent is stopping".to_owned())?;
+        answered.await.unwrap_or_else(|_| Err("the agent is stopping".to_owned()))
+    }
+}
+
+/// Events of connections that wait for the main loop: a second of everything at 1,000 probes/s.
+const EVENTS: usize = 1_024;
+/// An edge from which nothing came for this long, though probes went out, is dialled anew beside the
+/// connection that stands.
+const REDIAL_AFTER: Duration = Duration::from_secs(5);
+const REDIAL_EVERY: Duration = Duration::from_secs(15);
+/// A jump of boot time against monotonic time beyond this is a sleep.
+const SLEPT: Duration = Duration::from_secs(2);
+/// How often this machine's own load is read, and the trusted time saved.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+impl Agent {
+    pub fn start(setup: Setup) -> Result<Self, EndpointError> {
+        let endpoint = Arc::new(Endpoint::new(EndpointSetup {
+            network: setup.machine.network.clone(),
+            clock: setup.machine.clock.clone(),
+            local: vec![setup.bind],
+            server: None,
+            rng_seed: setup.machine.endpoint_seed(),
+        })?);
+        let mut rng = setup.machine.rng("agent");
+        let boot = BootId(rng.random());
+        let now = setup.machine.clock.mono();
+        let (asks, asked) = mpsc::channel(64);
+        let (events_out, events) = mpsc::channel(EVENTS);
+        let stop = CancellationToken::new();
+        let core = Core::new(setup.me, boot, rng.random(), setup.settings, setup.edges, now);
+        let main = Main {
+            core,
+            dialing: Dialing {
+                machine: setup.machine.clone(),
+                endpoint: endpoint.clone(),
+                standing: setup.standing.clone(),
+                events: events_out,
+                numbers: Arc::new(AtomicU64::new(1)),
+            },
+            endpoint,
+            standing: setup.standing,
+            disk: Disk::new(setup.spool, boot),
+            data: setup.data,
+            subject: setup.subject,
+            connections: BTreeMap::new(),
+            dialers: BTreeMap::new(),
+            redialled: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_request: 1,
+            load: host::Load::default(),
+            next_housekeeping: now,
+            boot_lead: 0,
+            machine: setup.machine,
+        };
+        let main = tokio::spawn(main.run(events, asked, stop.clone()));
+        Ok(Self { asks, stop, main })
+    }
+
+    pub fn handle(&self) -> Handle {
+        Handle(self.asks.clone())
+    }
+
+    /// Says goodbye, closes connections and the spool.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.main.await;
+    }
+}
+
+#[derive(Debug)]
+struct Open {
+    no: ConnectionNo,
+    connection: Connection,
+    control: mpsc::Sender<proto::AgentToEdge>,
+}
+
+#[derive(Debug)]
+struct Main {
+    core: Core,
+    machine: Machine,
+    endpoint: Arc<Endpoint>,
+    standing: Arc<Standing>,
+    dialing: Dialing,
+    disk: Disk,
+    data: Option<PathBuf>,
+    subject: String,
+    connections: BTreeMap<EdgeId, Open>,
+    dialers: BTreeMap<EdgeId, Dialer>,
+    redialled: BTreeMap<EdgeId, Mono>,
+    requests: BTreeMap<u64, oneshot::Sender<Result<(), String>>>,
+    next_request: u64,
+    load: host::Load,
+    next_housekeeping: Mono,
+    /// Boot time less monotonic time at the last turn, in nanoseconds.
+    boot_lead: i64,
+}
+
+impl Main {
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut asked: mpsc::Receiver<Ask>,
+        stop: CancellationToken,
+    ) {
+        self.disk.recover().await;
+        let (answers_out, mut answers) = mpsc::unbounded_channel::<Answer>();
+        let mut changes = self.endpoint.changes();
+        let clock = self.machine.clock.clone();
+        self.boot_lead = lead(&*clock);
+        self.core.stored();
+        loop {
+            self.execute(&answers_out);
+            let wakeup = self.core.next_wakeup().min(self.next_housekeeping);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                event = events.recv() => {
+                    let Some(event) = event else { break };
+                    self.event(event);
+                    // Whatever came with it, before the next look at the clock.
+                    while let Ok(event) = events.try_recv() {
+                        self.event(event);
+                    }
+                }
+                Some(answer) = answers.recv() => self.disk_answer(answer),
+                Some(ask) = asked.recv() => self.ask(ask),
+                Ok(()) = changes.changed() => self.moved("addresses of this machine changed"),
+                () = clock.sleep_until(wakeup) => {}
+            }
+            self.notice_sleep();
+            self.send_probes().await;
+            let now = self.now();
+            self.core.handle_timeout(now);
+            if now.mono >= self.next_housekeeping {
+                self.next_housekeeping = now.mono + HOUSEKEEPING;
+                self.housekeeping(now.mono);
+            }
+        }
+        self.core.goodbye("stopping");
+        self.execute(&answers_out);
+        // The goodbye goes out with the close of the stream's connection; give it a moment.
+        crate::clock::sleep(&*clock, Duration::from_millis(50)).await;
+        self.dialers.clear();
+        self.endpoint.close(CloseCode::ShuttingDown, "agent stops").await;
+        self.disk.close().await;
+    }
+
+    fn now(&self) -> Now {
+        let reading = self.standing.time().read();
+        let error = (reading.source == Source::Learnt).then(|| reading.latest.since(reading.at));
+        Now {
+            mono: self.machine.clock.mono(),
+            controller: reading.at,
+            controller_error: error,
+            wall: self.machine.clock.wall(),
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Datagram { edge, datagram, at } => {
+                let clock = &self.machine.clock;
+                self.core.datagram(edge, &datagram, at, || clock.mono());
+            }
+            Event::Control { edge, body } => {
+                let now = self.now();
+                self.core.from_edge(edge, body, now);
+            }
+            Event::Connected { edge, no, connection, control } => {
+                connection.set_stream_rate(stream_rate(self.core.in_class()));
+                self.connections.insert(edge, Open { no, connection, control });
+                let now = self.now();
+                self.core.connected(edge, no, now);
+            }
+            Event::Disconnected { edge, no, why } => {
+                if self.connections.get(&edge).is_some_and(|open| open.no == no) {
+                    self.connections.remove(&edge);
+                }
+                let now = self.now();
+                tracing::info!(edge = %edge, %why, "edge disconnected");
+                self.core.disconnected(edge, no, &why.to_string(), now);
+            }
+            Event::NotReached { edge, why } => {
+                if let Some(state) = self.core.edges.get_mut(edge) {
+                    state.last_end = Some(why);
+                }
+            }
+        }
+    }
+
+    /// Sends what is due, one at a time: each is stamped when it goes, and transmitted before the next
+    /// is stamped.
+    async fn send_probes(&mut self) {
+        loop {
+            let Some(mut probe) = self.core.next_probe(self.machine.clock.mono()) else { return };
+            let datagram = std::mem::take(&mut probe.datagram);
+            let taken = self
+                .connections
+                .get(&probe.edge)
+                .is_some_and(|open| open.connection.send_datagram(datagram.into()) == SendOutcome::Queued);
+            if taken {
+                tokio::task::yield_now().await;
+            } else {
+                self.core.probe_dropped(&probe);
+            }
+        }
+    }
+
+    /// Does what the state machine asked for.
+    fn execute(&mut self, answers: &mpsc::UnboundedSender<Answer>) {
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Control(edge, message) => {
+                    if let Some(open) = self.connections.get(&edge)
+                        && open.control.try_send(message).is_err()
+                    {
+                        // It reads nothing: better another edge than a queue without end.
+                        open.connection.close(CloseCode::Done, "control messages are not taken");
+                    }
+                }
+                Output::Datagram(edge, datagram) => {
+                    if let Some(open) = self.connections.get(&edge) {
+                        let _ = open.connection.send_datagram(datagram.into());
+                    }
+                }
+                Output::Dial(info) => self.dial(&info),
+                Output::HangUp(edge) => {
+                    self.dialers.remove(&edge);
+                    if let Some(open) = self.connections.remove(&edge) {
+                        open.connection.close(CloseCode::Done, "not a candidate any more");
+                    }
+                }
+                Output::SaveEdges(edges) => self.save_edges(edges),
+                Output::LearnTime { now, sent, received } => {
+                    // Sent and received on this clock; the trusted time has its own.
+                    let age = self.machine.clock.mono().since(received);
+                    let received_there = self.standing.time().mono() - age;
+                    let sent_there = received_there - received.since(sent);
+                    self.standing.time().learn(now, sent_there, received_there);
+                }
+                Output::StreamRate { in_class } => {
+                    for open in self.connections.values() {
+                        open.connection.set_stream_rate(stream_rate(in_class));
+                    }
+                }
+                Output::ClassAnswer { request, error } => {
+                    if let Some(answer) = self.requests.remove(&request) {
+                        let _ = answer.send(if error.is_empty() { Ok(()) } else { Err(error) });
+                    }
+                }
+                work @ (Output::Journal(_)
+                | Output::Store { .. }
+                | Output::Load(_)
+                | Output::Acknowledged(_)) => {
+                    let answers = answers.clone();
+                    self.disk.run(work, move |answer| {
+                        let _ = answers.send(answer);
+                    });
+                }
+            }
+        }
+    }
+
+    fn disk_answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Stored => self.core.stored(),
+            Answer::Loaded(reports) => {
+                let now = self.machine.clock.mono();
+                self.core.loaded(reports, now);
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(answer) => {
+                let now = self.now();
+                let report = super::status::report(&self.core, &self.subject, now);
+                let _ = answer.send(report);
+            }
+            Ask::Class { class, join, answer } => {
+                let request = self.next_request;
+                self.next_request += 1;
+                if self.core.class_request(request, &class, join) {
+                    self.requests.insert(request, answer);
+                } else {
+                    let _ = answer.send(Err("the controller is out of reach".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, info: &proto::EdgeInfo) {
+        let Some(edge) = u16::try_from(info.id).ok().and_then(EdgeId::new) else { return };
+        match self.dialers.get(&edge) {
+            Some(dialer) => {
+                dialer.set_addresses(info.addresses.clone());
+                dialer.dial_now();
+            }
+            None => {
+                let dialer = Dialer::start(self.dialing.clone(), edge, info.addresses.clone());
+                self.dialers.insert(edge, dialer);
+            }
+        }
+    }
+
+    /// This machine has other addresses now: connections move to a new socket, and every edge is dialled
+    /// anew beside it, first heard wins.
+    fn moved(&mut self, why: &str) {
+        if let Err(error) = self.endpoint.rebind() {
+            tracing::warn!(%error, "cannot rebind");
+        }
+        for dialer in self.dialers.values() {
+            dialer.dial_now();
+        }
+        let now = self.now();
+        self.core.event("moved", json!({ "text": why }), now);
+    }
+
+    /// A machine that slept has lost its mappings in every NAT on the way.
+    fn notice_sleep(&mut self) {
+        let lead = lead(&*self.machine.clock);
+        let slept = lead.saturating_sub(std::mem::replace(&mut self.boot_lead, lead));
+        let slept = Duration::from_nanos(u64::try_from(slept).unwrap_or(0));
+        if slept < SLEPT {
+            return;
+        }
+        if let Err(error) = self.endpoint.rebind() {
+            tracing::warn!(%error, "cannot rebind");
+        }
+        for dialer in self.dialers.values() {
+            dialer.dial_now();
+        }
+        let now = self.now();
+        let text = format!("slept for {:.0} s", slept.as_secs_f64());
+        self.core.event("slept", json!({ "text": text, "seconds": slept.as_secs_f64() }), now);
+    }
+
+    fn housekeeping(&mut self, now: Mono) {
+        let load = self.load.read(now);
+        let spool = self.disk.worker();
+        let mut host = proto::Host { cpu: load.cpu, rss_bytes: load.rss_bytes, ..proto::Host::default() };
+        // Inline workers answer at once; a thread's answer is taken at the next turn.
+        if let Ok(stats) = spool.submit(|spool| spool.stats())
+            && let Some(Ok(stats)) = futures_util::FutureExt::now_or_never(stats)
+        {
+            host.spool_rows = u32::try_from(stats.reports).unwrap_or(u32::MAX);
+            host.spool_dropped = stats.dropped.reports + stats.dropped.rows;
+        }
+        self.core.host(host);
+        self.redial_silent(now);
+        if let Some(data) = &self.data {
+            let (time, path) = (self.standing.time().clone(), crate::identity::Material::time_path(data));
+            let _ = spool.submit(move |_| {
+                if let Err(error) = time.save(&path) {
+                    tracing::warn!(%error, "controller's time not saved");
+                }
+            });
+        }
+    }
+
+    fn redial_silent(&mut self, now: Mono) {
+        for (&edge, open) in &self.connections {
+            let silent = now.since(open.connection.last_heard()) >= REDIAL_AFTER;
+            let lately = self.redialled.get(&edge).is_some_and(|at| now.since(*at) < REDIAL_EVERY);
+            if silent && !lately && self.core.is_probed_often(edge) {
+                self.redialled.insert(edge, now);
+                if let Some(dialer) = self.dialers.get(&edge) {
+                    dialer.dial_now();
+                }
+            }
+        }
+    }
+
+    fn save_edges(&self, edges: Vec<proto::EdgeInfo>) {
+        let Some(data) = &self.data else { return };
+        let path = data.join(EDGES_FILE);
+        let list = proto::Candidates { version: 0, edges };
+        let _ = self.disk.worker().submit(move |_| {
+            let bytes = prost::Message::encode_to_vec(&list);
+            let temporary = path.with_extension("new");
+            let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
+            if let Err(error) = written {
+                tracing::warn!(path = %path.display(), %error, "list of edges not saved");
+            }
+        });
+    }
+}
+
+/// The last list of candidates, for the next start.
+pub const EDGES_FILE: &str = "edges.bin";
+
+/// The edges that the last run was told of; empty if none, or if the file is damaged.
+pub fn saved_edges(data: &std::path::Path) -> Vec<proto::EdgeInfo> {
+    let bytes = std::fs::read(data.join(EDGES_FILE)).unwrap_or_default();
+    proto::decode::<proto::Candidates>(&bytes).map(|list| list.edges).unwrap_or_default()
+}
+
+fn stream_rate(in_class: bool) -> StreamRate {
+    if in_class { StreamRate::InClass } else { StreamRate::Idle }
+}
+
+fn lead(clock: &dyn crate::clock::Clock) -> i64 {
+    clock.boot_time().diff_nanos(clock.mono())
+}

@@ -1,0 +1,211 @@
+//! Serving one connection: an agent's, another edge's, or a stranger's that only probes.
+//!
+//! A connection has one task for its datagrams and, if it is an agent's, one that reads and one that
+//! writes its control stream. All end with the connection.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+use corridor_probes::{AgentId, BootId, EdgeId};
+use tokio::sync::mpsc;
+
+use super::{
+    datagrams::Sender,
+    shared::{AGENT_QUEUE, Agent, Shared},
+};
+use crate::{
+    identity::{Peer, Standing, peer},
+    proto::{self, agent_to_edge, edge_to_agent, edge_to_controller},
+    transport::{CloseCode, Connection, ControlReceiver, ControlSender},
+};
+
+/// Who this edge is, as agents are told.
+#[derive(Debug, Clone)]
+pub struct Myself {
+    pub id: Option<EdgeId>,
+    pub boot: BootId,
+    pub version: &'static str,
+}
+
+/// Serves an accepted connection until it ends.
+pub async fn accepted(shared: Arc<Shared>, myself: Myself, standing: Arc<Standing>, connection: Connection) {
+    if connection.alpn() == proto::ALPN_PROBE {
+        let from = Sender::Anyone(connection.id() as u64);
+        datagrams(&shared, from, &connection).await;
+        shared.datagrams().forget(from);
+        return;
+    }
+    // TLS does not look at the client's certificate when it resumes a session: it is done here, always.
+    let judged = {
+        let revoked = shared.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        peer::check(connection.peer_certificates(), standing.time().read(), &revoked)
+    };
+    match judged {
+        Ok(Peer::Agent(id)) => agent(shared, myself, id, connection).await,
+        Ok(Peer::Edge(id)) => edge(shared, id, connection).await,
+        Ok(Peer::Controller) => connection.close(CloseCode::Refused, "an edge calls its controller"),
+        Err(error) => {
+            let code = match &error {
+                peer::PeerError::Revoked(_) => CloseCode::Revoked,
+                peer::PeerError::Expired { .. } => CloseCode::Expired,
+                _ => CloseCode::Refused,
+            };
+            tracing::info!(%error, "connection refused");
+            connection.close(code, &error.to_string());
+        }
+    }
+}
+
+/// Serves a connection between edges, whoever opened it.
+pub async fn edge(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
+    let older = shared.table_mut().edges.insert(id, connection.clone());
+    if let Some(older) = older {
+        older.close(CloseCode::Replaced, "newer connection");
+    }
+    tracing::info!(edge = %id, "mesh connection up");
+    datagrams(&shared, Sender::Edge(id), &connection).await;
+    let mut table = shared.table_mut();
+    if table.edges.get(&id).is_some_and(|c| c.id() == connection.id()) {
+        table.edges.remove(&id);
+        drop(table);
+        tracing::info!(edge = %id, why = ?connection.close_reason(), "mesh connection down");
+    }
+}
+
+async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Connection) {
+    let Ok((sender, receiver)) = connection.accept_control().await else { return };
+    let (queue, queued) = mpsc::channel(AGENT_QUEUE);
+    let hello = proto::EdgeHello {
+        version: myself.version.to_owned(),
+        boot: myself.boot.0,
+        edge: myself.id.map_or(0, |id| u32::from(id.get())),
+        controller_connected: shared.has_controller(),
+        seen_from: truncated(connection.remote_address().ip()),
+    };
+    // There is room: the queue is new.
+    let _ = queue.try_send(proto::EdgeToAgent { body: Some(edge_to_agent::Body::Hello(hello)) });
+    if shared.is_draining() {
+        let draining = proto::Draining { seconds_left: 1 };
+        let _ = queue.try_send(proto::EdgeToAgent { body: Some(edge_to_agent::Body::Draining(draining)) });
+    }
+    let agent =
+        Agent { connection: connection.clone(), control: queue, uses_uplink: false, told_silent: false };
+    let older = shared.table_mut().agents.insert(id, agent);
+    if let Some(older) = older {
+        older.connection.close(CloseCode::Replaced, "newer connection");
+    }
+    tracing::debug!(agent = %id, "agent connected");
+    let writer = tokio::spawn(write_control(sender, queued));
+    let reader = tokio::spawn(read_control(shared.clone(), id, connection.clone(), receiver));
+    datagrams(&shared, Sender::Agent(id), &connection).await;
+    reader.abort();
+    writer.abort();
+    let mut table = shared.table_mut();
+    if table.agents.get(&id).is_some_and(|a| a.connection.id() == connection.id()) {
+        let gone = table.agents.remove(&id);
+        drop(table);
+        if gone.is_some_and(|a| a.uses_uplink) {
+            shared.to_controller(edge_to_controller::Body::AgentGone(proto::AgentGone { agent: id.0 }));
+        }
+        tracing::debug!(agent = %id, why = ?connection.close_reason(), "agent gone");
+    }
+}
+
+/// Handles datagrams until the connection ends.
+async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
+    while let Ok((datagram, at)) = connection.read_datagram().await {
+        if let Sender::Edge(id) = from {
+            let notices = shared.datagrams().next_hops.heard(id, at);
+            shared.tell(notices);
+        }
+        shared.datagram(from, connection, &datagram, at);
+    }
+}
+
+async fn write_control(mut sender: ControlSender, mut queued: mpsc::Receiver<proto::EdgeToAgent>) {
+    while let Some(message) = queued.recv().await {
+        let bytes = match proto::encode(&message) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(%error, "control message not sent");
+                continue;
+            }
+        };
+        if sender.write_bounded(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read_control(shared: Arc<Shared>, id: AgentId, connection: Connection, mut from: ControlReceiver) {
+    loop {
+        match proto::read::<proto::AgentToEdge>(&mut from).await {
+            Ok(Some(proto::AgentToEdge { body: Some(body) })) => control(&shared, id, &connection, body),
+            // From a newer agent: nothing that is understood here.
+            Ok(Some(proto::AgentToEdge { body: None })) => {}
+            Ok(None) => return,
+            Err(error @ (proto::FrameError::Malformed(_) | proto::FrameError::TooLong(_))) => {
+                shared.datagrams().counters.malformed += 1;
+                tracing::info!(agent = %id, %error, "connection closed");
+                connection.close(CloseCode::Protocol, &error.to_string());
+                return;
+            }
+            Err(proto::FrameError::Io(_)) => return,
+        }
+    }
+}
+
+fn control(shared: &Shared, id: AgentId, connection: &Connection, body: agent_to_edge::Body) {
+    match body {
+        agent_to_edge::Body::Hello(hello) => {
+            tracing::debug!(agent = %id, version = %hello.version, "hello");
+        }
+        agent_to_edge::Body::UseUplink(uplink) => {
+            if let Some(agent) = shared.table_mut().agents.get_mut(&id) {
+                agent.uses_uplink = uplink.wanted;
+                agent.told_silent = false;
+            }
+        }
+        agent_to_edge::Body::Up(payload) => {
+            shared.to_controller(edge_to_controller::Body::FromAgent(proto::FromAgent {
+                agent: id.0,
+                payload,
+                seen_from: truncated(connection.remote_address().ip()),
+            }));
+        }
+    }
+}
+
+/// IPv4 to /24, IPv6 to /48: enough to tell networks apart, not people.
+pub fn truncated(address: std::net::IpAddr) -> String {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            format!("{}/24", Ipv4Addr::new(a, b, c, 0))
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    }
+}
+
+/// Marks all of this edge as draining, or not, and tells the agents.
+pub fn set_draining(shared: &Shared, on: bool, seconds: u32) {
+    shared.draining.store(on, Ordering::Relaxed);
+    let draining = proto::Draining { seconds_left: if on { seconds.max(1) } else { 0 } };
+    shared.to_all_agents(&edge_to_agent::Body::Draining(draining));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::truncated;
+
+    #[test]
+    fn addresses_are_truncated() {
+        let cut = |text: &str| truncated(text.parse().unwrap());
+        assert_eq!(cut("192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(cut("::ffff:192.0.2.77"), "192.0.2.0/24");
+        assert_eq!(cut("2001:db8:1:2::3"), "2001:db8:1::/48");
+    }
+}

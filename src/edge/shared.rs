@@ -1,0 +1,207 @@
+//! What the edge's tasks share: who is connected, the datagram path, and the way to the controller.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use corridor_probes::{AgentId, EdgeId, Mono};
+use tokio::sync::mpsc;
+
+use super::{
+    datagrams::{Datagrams, Sender, Verdict},
+    next_hop::Notice,
+};
+use crate::{
+    clock::Clock,
+    identity::Revoked,
+    proto::{self, edge_to_agent, edge_to_controller},
+    transport::{CloseCode, Connection, SendOutcome},
+};
+
+/// Control messages to one agent that wait for its stream. An agent that reads nothing while this many
+/// come is cut off.
+pub const AGENT_QUEUE: usize = 256;
+/// Messages to the controller that wait for its stream: half a minute of reports of a full edge.
+pub const CONTROLLER_QUEUE: usize = 8_192;
+
+/// One agent's connection.
+#[derive(Debug)]
+pub struct Agent {
+    pub connection: Connection,
+    pub control: mpsc::Sender<proto::EdgeToAgent>,
+    /// It reports through this edge.
+    pub uses_uplink: bool,
+    /// The controller was told that it is silent.
+    pub told_silent: bool,
+}
+
+/// Who is connected.
+#[derive(Debug, Default)]
+pub struct Table {
+    pub agents: BTreeMap<AgentId, Agent>,
+    pub edges: BTreeMap<EdgeId, Connection>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Shared {
+    pub clock: Arc<dyn Clock>,
+    datagrams: Mutex<Datagrams>,
+    table: RwLock<Table>,
+    pub revoked: RwLock<Revoked>,
+    /// `None` while the controller is out of reach.
+    controller: RwLock<Option<mpsc::Sender<proto::EdgeToController>>>,
+    pub draining: AtomicBool,
+    pub local_drops: AtomicU64,
+    /// Messages for the controller that were dropped because it was out of reach or slow.
+    pub uplink_dropped: AtomicU64,
+    pub out: AtomicU64,
+}
+
+impl Shared {
+    pub fn new(clock: Arc<dyn Clock>, datagrams: Datagrams) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            datagrams: Mutex::new(datagrams),
+            table: RwLock::default(),
+            revoked: RwLock::default(),
+            controller: RwLock::default(),
+            draining: AtomicBool::new(false),
+            local_drops: AtomicU64::new(0),
+            uplink_dropped: AtomicU64::new(0),
+            out: AtomicU64::new(0),
+        })
+    }
+
+    pub fn now(&self) -> Mono {
+        self.clock.mono()
+    }
+
+    pub fn datagrams(&self) -> MutexGuard<'_, Datagrams> {
+        self.datagrams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handles one datagram from `from`, which came on `connection` at `recv`.
+    pub fn datagram(&self, from: Sender, connection: &Connection, datagram: &Bytes, recv: Mono) {
+        let mut buffer = datagram.to_vec();
+        let verdict = self.datagrams().handle(from, &mut buffer, recv, || self.clock.mono());
+        match verdict {
+            Ok(Verdict::Reply) => self.send(connection, buffer),
+            Ok(Verdict::ToEdge(id)) => match self.table().edges.get(&id) {
+                Some(next) => self.send(next, buffer),
+                None => self.count_drop(),
+            },
+            Ok(Verdict::ToAgent(id)) => match self.table().agents.get(&id) {
+                Some(agent) => self.send(&agent.connection, buffer),
+                None => self.count_drop(),
+            },
+            Ok(Verdict::Done) => {}
+            Err(refusal) => tracing::trace!(?from, %refusal, "datagram refused"),
+        }
+    }
+
+    /// Hands a datagram to a connection; what it does not take is counted.
+    pub fn send(&self, connection: &Connection, datagram: Vec<u8>) -> bool {
+        match connection.send_datagram(datagram.into()) {
+            SendOutcome::Queued => {
+                self.out.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            SendOutcome::LocalDrop(_) => {
+                self.count_drop();
+                false
+            }
+        }
+    }
+
+    fn count_drop(&self) {
+        self.local_drops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Queues a control message for an agent; one that does not read is cut off.
+    pub fn to_agent(&self, id: AgentId, body: edge_to_agent::Body) {
+        let table = self.table();
+        let Some(agent) = table.agents.get(&id) else { return };
+        if agent.control.try_send(proto::EdgeToAgent { body: Some(body) }).is_err() {
+            agent.connection.close(CloseCode::Refused, "control messages are not read");
+        }
+    }
+
+    pub fn to_all_agents(&self, body: &edge_to_agent::Body) {
+        let ids: Vec<_> = self.table().agents.keys().copied().collect();
+        for id in ids {
+            self.to_agent(id, body.clone());
+        }
+    }
+
+    pub fn tell(&self, notices: Vec<Notice>) {
+        for notice in notices {
+            let message = proto::NextHopSilent {
+                next: u32::from(notice.next.get()),
+                silent: notice.silent,
+                silent_ms: u32::try_from(notice.silent_for.as_millis()).unwrap_or(u32::MAX),
+            };
+            self.to_agent(notice.agent, edge_to_agent::Body::NextHopSilent(message));
+        }
+    }
+
+    /// Queues a message for the controller. What cannot be queued is dropped and counted: agents send
+    /// their reports again until they are acknowledged.
+    pub fn to_controller(&self, body: edge_to_controller::Body) -> bool {
+        let controller = self.controller.read().unwrap_or_else(PoisonError::into_inner);
+        let taken = controller
+            .as_ref()
+            .is_some_and(|c| c.try_send(proto::EdgeToController { body: Some(body) }).is_ok());
+        if !taken {
+            self.uplink_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    pub fn has_controller(&self) -> bool {
+        self.controller.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// The controller came within reach, or went out of it; agents are told.
+    pub fn set_controller(&self, queue: Option<mpsc::Sender<proto::EdgeToController>>) {
+        let connected = queue.is_some();
+        *self.controller.write().unwrap_or_else(PoisonError::into_inner) = queue;
+        let state = proto::UplinkState { controller_connected: connected };
+        self.to_all_agents(&edge_to_agent::Body::Uplink(state));
+    }
+
+    /// Takes the controller's list, and closes the connections of those on it.
+    pub fn set_revoked(&self, revoked: Revoked) {
+        let mut closed = 0;
+        {
+            let table = self.table();
+            let agents = table.agents.iter().filter(|(id, _)| revoked.agents.contains(id));
+            let edges = table.edges.iter().filter(|(id, _)| revoked.edges.contains(id));
+            for connection in agents.map(|(_, a)| &a.connection).chain(edges.map(|(_, c)| c)) {
+                connection.close(CloseCode::Revoked, "certificate revoked");
+                closed += 1;
+            }
+        }
+        if closed > 0 {
+            tracing::info!(closed, "connections of revoked peers closed");
+        }
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked;
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

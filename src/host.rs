@@ -1,0 +1,103 @@
+//! What this machine says of itself: its addresses, its load.
+
+use std::net::IpAddr;
+
+use corridor_probes::Mono;
+
+/// This process's own load.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LoadReading {
+    /// Share of one core since the last reading.
+    pub cpu: f64,
+    pub rss_bytes: u64,
+}
+
+/// Reads this process's load, from one reading to the next.
+#[derive(Debug, Default)]
+pub struct Load {
+    last: Option<(Mono, f64)>,
+}
+
+impl Load {
+    pub fn read(&mut self, now: Mono) -> LoadReading {
+        let Some((cpu_s, rss_bytes)) = process() else { return LoadReading::default() };
+        let cpu = match self.last.replace((now, cpu_s)) {
+            Some((then, before)) if now > then => {
+                ((cpu_s - before) / now.since(then).as_secs_f64()).max(0.0)
+            }
+            _ => 0.0,
+        };
+        LoadReading { cpu, rss_bytes }
+    }
+}
+
+/// CPU seconds and resident bytes of this process.
+#[cfg(target_os = "linux")]
+fn process() -> Option<(f64, u64)> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The command's name may hold anything; the fields after it are numbers (proc(5)).
+    let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let number = |i: usize| fields.get(i)?.parse::<u64>().ok();
+    // Linux shows times in ticks of 10 ms and memory in pages of 4 KiB on all that we run on.
+    let cpu_s = (number(11)? + number(12)?) as f64 / 100.0;
+    Some((cpu_s, number(21)? * 4_096))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process() -> Option<(f64, u64)> {
+    None
+}
+
+/// Addresses of this machine that others may reach it at: loopback and link-local left out, unless there
+/// is nothing else.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "std has no way to list interfaces")]
+pub fn addresses() -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    let mut list: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs fills `list`, which is freed below and not used after.
+    if unsafe { libc::getifaddrs(&mut list) } != 0 {
+        return vec![IpAddr::from([127, 0, 0, 1])];
+    }
+    let mut at = list;
+    while !at.is_null() {
+        // SAFETY: `at` is a node of the list, which is not freed yet.
+        let node = unsafe { &*at };
+        at = node.ifa_next;
+        let up = node.ifa_flags & (libc::IFF_UP as libc::c_uint) != 0;
+        if node.ifa_addr.is_null() || !up {
+            continue;
+        }
+        // SAFETY: the address is valid while the list is, and its family says which type it is.
+        let address = unsafe {
+            match i32::from((*node.ifa_addr).sa_family) {
+                libc::AF_INET => {
+                    let v4 = &*node.ifa_addr.cast::<libc::sockaddr_in>();
+                    Some(IpAddr::from(u32::from_be(v4.sin_addr.s_addr).to_be_bytes()))
+                }
+                libc::AF_INET6 => {
+                    let v6 = &*node.ifa_addr.cast::<libc::sockaddr_in6>();
+                    Some(IpAddr::from(v6.sin6_addr.s6_addr))
+                }
+                _ => None,
+            }
+        };
+        all.extend(address);
+    }
+    // SAFETY: `list` came from getifaddrs and is freed once.
+    unsafe { libc::freeifaddrs(list) };
+    let outward = |ip: &IpAddr| match ip {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    };
+    let mut chosen: Vec<_> = all.into_iter().filter(outward).collect();
+    if chosen.is_empty() {
+        chosen.push(IpAddr::from([127, 0, 0, 1]));
+    }
+    chosen
+}
+
+#[cfg(not(unix))]
+pub fn addresses() -> Vec<IpAddr> {
+    vec![IpAddr::from([127, 0, 0, 1])]
+}
