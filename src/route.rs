@@ -14,6 +14,35 @@
 //! | what is a leg's share of the budget | `budget.rs` |
 
 pub mod defaults;
+pub mod estimate;
+pub mod links;
 pub mod reason;
 
+use std::fmt;
+
+use corridor_probes::{AgentId, EdgeId};
+use serde::{Deserialize, Serialize};
+
 pub use reason::{Cause, Figures, NoDisjoint, NoRoute, Reason};
+
+/// What a leg's route leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FarEnd {
+    /// The peer, in a class of exactly two without a target.
+    Agent(AgentId),
+    /// `host:port` of a media server.
+    Target(String),
+    /// The edge where a class of three or more meets: the last edge of every route to it.
+    Hub(EdgeId),
+}
+
+impl fmt::Display for FarEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::Target(target) => write!(f, "target:{target}"),
+            Self::Hub(edge) => write!(f, "hub:{edge}"),
+        }
+    }
+}
