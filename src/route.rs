@@ -16,7 +16,10 @@
 pub mod defaults;
 pub mod estimate;
 pub mod links;
+pub mod quality;
 pub mod reason;
+pub mod score;
+pub mod search;
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! The link map: an estimate for each link, a state and a load for each edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corridor_probes::{AgentId, EdgeId, Mono, Route};
 use serde::{Deserialize, Serialize};
@@ -46,11 +46,21 @@ pub struct EdgeHealth {
     pub load: Option<f64>,
 }
 
+/// What a link's traffic costs, cheapest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Money {
+    #[default]
+    Internet,
+    Premium,
+}
+
 /// All that is known of links and edges.
 #[derive(Debug, Clone, Default)]
 pub struct LinkMap {
     links: BTreeMap<LinkKey, LinkEstimate>,
     edges: BTreeMap<EdgeId, EdgeHealth>,
+    premium: BTreeSet<LinkKey>,
 }
 
 impl LinkMap {
@@ -60,6 +70,22 @@ impl LinkMap {
 
     pub fn set_edge(&mut self, edge: EdgeId, health: EdgeHealth) {
         self.edges.insert(edge, health);
+    }
+
+    /// Says what a link's traffic costs; internet unless said otherwise.
+    pub fn set_money(&mut self, link: LinkKey, money: Money) {
+        match money {
+            Money::Internet => self.premium.remove(&link),
+            Money::Premium => self.premium.insert(link),
+        };
+    }
+
+    pub fn money(&self, link: &LinkKey) -> Money {
+        if self.premium.contains(link) {
+            Money::Premium
+        } else {
+            Money::Internet
+        }
     }
 
     /// Forgets an edge and its links.
