@@ -9,6 +9,7 @@ pub mod edge;
 pub mod identity;
 mod prober;
 pub mod proto;
+pub mod route;
 pub mod sim;
 pub mod spool;
 pub mod store;

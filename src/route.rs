@@ -1,0 +1,51 @@
+//! Which way a class's media goes: link estimates in, plans with typed reasons out.
+//!
+//! All of it is pure. The controller turns link estimates into plans; the agent chooses
+//! among its installed routes by itself; a replay calls the same functions.
+//!
+//! | question | file |
+//! |---|---|
+//! | what is known of a link | `estimate.rs`, `links.rs` |
+//! | which routes are there | `search.rs` |
+//! | which is best | `score.rs`, `quality.rs` |
+//! | which is planned, and why did it not switch | `plan.rs`, `hold_down.rs` |
+//! | which does the agent use right now | `live.rs` |
+//! | which legs has a class, and where does it meet | `classes.rs`, `hub.rs` |
+//! | what is a leg's share of the budget | `budget.rs` |
+
+pub mod defaults;
+pub mod estimate;
+pub mod links;
+pub mod quality;
+pub mod reason;
+pub mod score;
+pub mod search;
+
+use std::fmt;
+
+use corridor_probes::{AgentId, EdgeId};
+use serde::{Deserialize, Serialize};
+
+pub use reason::{Cause, Figures, NoDisjoint, NoRoute, Reason};
+
+/// What a leg's route leads to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FarEnd {
+    /// The peer, in a class of exactly two without a target.
+    Agent(AgentId),
+    /// `host:port` of a media server.
+    Target(String),
+    /// The edge where a class of three or more meets: the last edge of every route to it.
+    Hub(EdgeId),
+}
+
+impl fmt::Display for FarEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(agent) => write!(f, "agent:{agent}"),
+            Self::Target(target) => write!(f, "target:{target}"),
+            Self::Hub(edge) => write!(f, "hub:{edge}"),
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! How good a route is expected to be: what its links say of it, and its cost as an ordered type.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
+
+use corridor_probes::{AgentId, Mono, Route};
+
+use super::{
+    FarEnd, Figures,
+    defaults::{CROWDED, FINALISTS, P95_SAMPLES, QUALITY_STEP},
+    estimate::Distribution,
+    links::{LinkKey, LinkMap, Money},
+    quality,
+};
+
+/// The link map at one moment. Each link's distribution is built once, when it is first asked for.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    pub links: &'a LinkMap,
+    pub now: Mono,
+    known: RefCell<BTreeMap<LinkKey, Rc<LinkNow>>>,
+}
+
+#[derive(Debug)]
+struct LinkNow {
+    rtt: Option<Distribution>,
+    out: bool,
+    /// Believed loss away from the prober and back.
+    loss: (f64, f64),
+    jitter: Option<Duration>,
+}
+
+/// What a route is expected to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expected {
+    pub route: Route,
+    /// A link of it answers nothing.
+    pub out: bool,
+    /// Round trip over all its links; `None` if one of them is unmeasured.
+    pub rtt: Option<Distribution>,
+    /// Believed loss there and back, each 0 to 1.
+    pub loss: (f64, f64),
+    /// The worst link's.
+    pub jitter: Option<Duration>,
+    /// An edge of it is near its capacity.
+    pub crowded: bool,
+    /// Of its dearest link.
+    pub money: Money,
+}
+
+/// Where a route stands against its budget, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Inside,
+    Breach,
+    /// Nothing recent is known of one of its links.
+    Unmeasured,
+    /// One of its links answers nothing.
+    Out,
+}
+
+/// A route's cost. Fields are compared in order, less is better:
+///
+/// 1. `standing`: outage, unmeasured, budget breach;
+/// 2. `crowded`: an edge of it is near its capacity;
+/// 3. `impairment`: expected quality lost, in whole steps of [`QUALITY_STEP`];
+/// 4. `money`: class of its dearest link;
+/// 5. `median_us`: among routes of one quality the shorter wins, to the microsecond;
+/// 6. `edges`: stability: fewer parts that may fail;
+/// 7. `route`: so that the order is total.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cost {
+    pub standing: Standing,
+    pub crowded: bool,
+    pub impairment: u32,
+    pub money: Money,
+    pub median_us: u32,
+    pub edges: usize,
+    pub route: Route,
+}
+
+impl<'a> Snapshot<'a> {
+    pub fn new(links: &'a LinkMap, now: Mono) -> Self {
+        Self {
+            links,
+            now,
+            known: RefCell::default(),
+        }
+    }
+
+    /// Whether any edge has measured a target.
+    pub fn target_measured(&self, target: &str) -> bool {
+        self.links.live_edges().any(|edge| {
+            let link = self.link(&LinkKey::EdgeTarget(edge, target.to_owned()));
+            link.rtt.is_some() || link.out
+        })
+    }
+
+    /// What `route` is expected to do. Towards a target that nobody has measured, the last link is left
+    /// out: exits are compared by the rest of the route.
+    pub fn expect(&self, from: AgentId, route: &Route, to: &FarEnd) -> Expected {
+        self.expect_along(route, &self.steps(from, route, to))
+    }
+
+    /// All of `routes` with their expectations, best first by [`Expected::cost`].
+    ///
+    /// Distributions are combined for the [`FINALISTS`] that lead by sums of percentiles; the rest is
+    /// left out.
+    pub fn rank(&self, from: AgentId, to: &FarEnd, routes: &[Route], budget: Duration) -> Vec<Expected> {
+        let skip_target = self.skips_target(to);
+        let mut candidates: Vec<(Cost, Vec<Step>)> = routes
+            .iter()
+            .map(|route| {
+                let steps = self.steps_unless(from, route, to, skip_target);
+                (self.cheap_cost(route, &steps, budget), steps)
+            })
+            .collect();
+        candidates.sort_by_key(|a| a.0);
+        candidates.truncate(FINALISTS);
+        let mut finalists: Vec<Expected> = candidates
+            .iter()
+            .map(|(cost, steps)| self.expect_along(&cost.route, steps))
+            .collect();
+        finalists.sort_by_key(|expected| expected.cost(budget));
+        finalists
+    }
+
+    fn link(&self, key: &LinkKey) -> Rc<LinkNow> {
+        if let Some(known) = self.known.borrow().get(key) {
+            return Rc::clone(known);
+        }
+        let now = self.now;
+        let link = self.links.link(key);
+        let believed = |loss: super::estimate::Loss| loss.believed().unwrap_or(0.0);
+        let known = Rc::new(LinkNow {
+            rtt: link.and_then(|l| l.rtt(now)),
+            out: link.is_some_and(|l| l.is_out(now)),
+            loss: link
+                .and_then(|l| l.loss(now))
+                .map_or((0.0, 0.0), |(up, down)| (believed(up), believed(down))),
+            jitter: link.and_then(|l| l.jitter(now)),
+        });
+        self.known.borrow_mut().insert(key.clone(), Rc::clone(&known));
+        known
+    }
+
+    fn skips_target(&self, to: &FarEnd) -> bool {
+        matches!(to, FarEnd::Target(target) if !self.target_measured(target))
+    }
+
+    fn steps(&self, from: AgentId, route: &Route, to: &FarEnd) -> Vec<Step> {
+        self.steps_unless(from, route, to, self.skips_target(to))
+    }
+
+    fn steps_unless(&self, from: AgentId, route: &Route, to: &FarEnd, skip_target: bool) -> Vec<Step> {
+        LinkMap::keys(from, route, to)
+            .into_iter()
+            .filter(|key| !(skip_target && matches!(key, LinkKey::EdgeTarget(..))))
+            .enumerate()
+            .map(|(i, key)| Step {
+                link: self.link(&key),
+                money: self.links.money(&key),
+                // Walked from the prober's end, or towards it.
+                forward: match &key {
+                    LinkKey::AgentEdge(..) => i == 0,
+                    LinkKey::EdgeEdge(lower, _) => route.get(i - 1) == Some(*lower),
+                    LinkKey::EdgeTarget(..) | LinkKey::AgentTarget(..) => true,
+                },
+            })
+            .collect()
+    }
+
+    fn expect_along(&self, route: &Route, steps: &[Step]) -> Expected {
+        let rtt = steps
+            .iter()
+            .map(|step| step.link.rtt.clone())
+            .reduce(|sum, next| Some(sum?.then(&next?)))
+            .flatten();
+        Expected {
+            rtt,
+            ..self.expect_but_rtt(route, steps)
+        }
+    }
+
+    fn expect_but_rtt(&self, route: &Route, steps: &[Step]) -> Expected {
+        let kept = |loss: &dyn Fn(&Step) -> f64| steps.iter().map(|s| 1.0 - loss(s)).product::<f64>();
+        Expected {
+            route: *route,
+            out: steps.iter().any(|s| s.link.out),
+            rtt: None,
+            loss: (1.0 - kept(&Step::loss_there), 1.0 - kept(&Step::loss_back)),
+            jitter: steps.iter().filter_map(|s| s.link.jitter).max(),
+            crowded: route
+                .edges()
+                .any(|edge| self.links.load(edge).is_some_and(|load| load >= CROWDED)),
+            money: steps.iter().map(|s| s.money).max().unwrap_or_default(),
+        }
+    }
+
+    /// The cost with the route's percentiles guessed from its links': medians add, and so do the squares
+    /// of what the 95th percentiles lie above them (exact for normal distributions).
+    fn cheap_cost(&self, route: &Route, steps: &[Step], budget: Duration) -> Cost {
+        let mut median = Duration::ZERO;
+        let mut above = 0.0;
+        let mut samples = usize::MAX;
+        let mut measured = !steps.is_empty();
+        for step in steps {
+            let Some(rtt) = &step.link.rtt else {
+                measured = false;
+                break;
+            };
+            median += rtt.median();
+            above += (rtt.p95() - rtt.median()).as_secs_f64().powi(2);
+            samples = samples.min(rtt.samples());
+        }
+        let guess = measured.then(|| Percentiles {
+            median,
+            p95: (samples >= P95_SAMPLES).then(|| median + Duration::from_secs_f64(above.sqrt())),
+        });
+        self.expect_but_rtt(route, steps).cost_with(guess, budget)
+    }
+}
+
+/// A link as a route walks it.
+#[derive(Debug)]
+struct Step {
+    link: Rc<LinkNow>,
+    money: Money,
+    forward: bool,
+}
+
+impl Step {
+    fn loss_there(&self) -> f64 {
+        if self.forward {
+            self.link.loss.0
+        } else {
+            self.link.loss.1
+        }
+    }
+
+    fn loss_back(&self) -> f64 {
+        if self.forward {
+            self.link.loss.1
+        } else {
+            self.link.loss.0
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Percentiles {
+    median: Duration,
+    /// `None` where there are too few samples for one.
+    p95: Option<Duration>,
+}
+
+impl Expected {
+    pub fn median(&self) -> Option<Duration> {
+        self.rtt.as_ref().map(Distribution::median)
+    }
+
+    /// `None` without the [`P95_SAMPLES`] it needs.
+    pub fn p95(&self) -> Option<Duration> {
+        self.rtt
+            .as_ref()
+            .filter(|rtt| rtt.samples() >= P95_SAMPLES)
+            .map(Distribution::p95)
+    }
+
+    pub fn standing(&self, budget: Duration) -> Standing {
+        self.standing_with(self.percentiles(), budget)
+    }
+
+    /// Expected rating (E-model's R); `None` unmeasured.
+    pub fn rating(&self) -> Option<f64> {
+        self.percentiles().map(|p| self.rating_with(p))
+    }
+
+    pub fn cost(&self, budget: Duration) -> Cost {
+        self.cost_with(self.percentiles(), budget)
+    }
+
+    pub fn figures(&self) -> Figures {
+        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        Figures {
+            route: self.route,
+            p50_ms: self.median().map(ms),
+            p95_ms: self.p95().map(ms),
+            loss: self
+                .rtt
+                .is_some()
+                .then_some(1.0 - (1.0 - self.loss.0) * (1.0 - self.loss.1)),
+        }
+    }
+
+    fn percentiles(&self) -> Option<Percentiles> {
+        Some(Percentiles {
+            median: self.median()?,
+            p95: self.p95(),
+        })
+    }
+
+    /// The 95th percentile is judged where there is one, else the median.
+    fn standing_with(&self, of: Option<Percentiles>, budget: Duration) -> Standing {
+        match of {
+            _ if self.out => Standing::Out,
+            None => Standing::Unmeasured,
+            Some(p) if p.p95.unwrap_or(p.median) > budget => Standing::Breach,
+            Some(_) => Standing::Inside,
+        }
+    }
+
+    /// By the worse direction's loss, half the round trip, and a jitter buffer for the 95th percentile
+    /// (or, without one, of twice the jitter).
+    fn rating_with(&self, p: Percentiles) -> f64 {
+        let buffer = match (p.p95, self.jitter) {
+            (Some(p95), _) => p95.saturating_sub(p.median) / 2,
+            (None, Some(jitter)) => jitter * 2,
+            (None, None) => Duration::ZERO,
+        };
+        quality::rating(p.median / 2, buffer, self.loss.0.max(self.loss.1))
+    }
+
+    fn cost_with(&self, p: Option<Percentiles>, budget: Duration) -> Cost {
+        let best = quality::rating(Duration::ZERO, Duration::ZERO, 0.0);
+        Cost {
+            standing: self.standing_with(p, budget),
+            crowded: self.crowded,
+            impairment: p.map_or(u32::MAX, |p| ((best - self.rating_with(p)) / QUALITY_STEP) as u32),
+            money: self.money,
+            median_us: p.map_or(u32::MAX, |p| {
+                u32::try_from(p.median.as_micros()).unwrap_or(u32::MAX)
+            }),
+            edges: self.route.len(),
+            route: self.route,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
