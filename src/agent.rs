@@ -1,4 +1,26 @@
 //! The agent: measures its candidate edges, holds its plans, chooses live among its routes, reports.
+//!
+//! | question | file |
+//! |---|---|
+//! | what happens on an event | `core.rs` |
+//! | which edges are connected, heard, draining | `edges.rs` |
+//! | which plans are held, which route is in use | `legs.rs` |
+//! | how often is what probed | `rates.rs` |
+//! | by which edge does it report | `uplink.rs`, `outbox.rs` |
+//! | what is kept on disk | `disk.rs` |
+//! | when is an edge dialled | `dial.rs` |
 
+mod core;
+mod dial;
+mod disk;
+mod edges;
+mod legs;
 mod outbox;
+mod rates;
+mod run;
+mod status;
 mod uplink;
+
+pub use self::core::Settings;
+pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
+pub use status::AgentReport;

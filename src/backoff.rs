@@ -19,21 +19,42 @@ pub struct Backoff {
 impl Backoff {
     /// Agents after losing an edge: spread over 10 s, so that an edge that restarts is not run over.
     pub fn agent(seed: u64) -> Self {
-        Self::new(seed, Duration::from_secs(10), Duration::from_secs(1), Duration::from_secs(60))
+        Self::new(
+            seed,
+            Duration::from_secs(10),
+            Duration::from_secs(1),
+            Duration::from_secs(60),
+        )
     }
 
     /// Edges after losing each other: few, and much depends on them.
     pub fn mesh(seed: u64) -> Self {
-        Self::new(seed, Duration::from_millis(500), Duration::from_millis(500), Duration::from_secs(10))
+        Self::new(
+            seed,
+            Duration::from_millis(500),
+            Duration::from_millis(500),
+            Duration::from_secs(10),
+        )
     }
 
     /// An edge after losing its controller.
     pub fn controller(seed: u64) -> Self {
-        Self::new(seed, Duration::from_secs(1), Duration::from_millis(500), Duration::from_secs(5))
+        Self::new(
+            seed,
+            Duration::from_secs(1),
+            Duration::from_millis(500),
+            Duration::from_secs(5),
+        )
     }
 
     fn new(seed: u64, spread: Duration, first: Duration, longest: Duration) -> Self {
-        Self { spread, first, longest, failures: 0, rng: StdRng::seed_from_u64(seed) }
+        Self {
+            spread,
+            first,
+            longest,
+            failures: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// A connection stood: the next wait is a first one again.

@@ -1,9 +1,24 @@
 //! The edge: reflector, relay, mesh prober, and the way between agents and the controller.
+//!
+//! | question | file |
+//! |---|---|
+//! | what is done with a datagram | `datagrams.rs` |
+//! | when is a next hop silent | `next_hop.rs` |
+//! | who may connect, and what is served to whom | `serve.rs` |
+//! | how are other edges measured | `mesh.rs` |
+//! | how do reports get up and plans down | `controller_link.rs` |
 
+mod controller_link;
 mod datagrams;
+mod mesh;
 mod next_hop;
+mod run;
+mod serve;
+mod shared;
 
 use std::time::Duration;
+
+pub use run::{Edge, EdgeError, Setup, WithController};
 
 /// An agent that reports through this edge and says nothing for this long is silent.
 pub const SILENT_AFTER: Duration = Duration::from_secs(3);

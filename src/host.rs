@@ -20,11 +20,11 @@ pub struct Load {
 
 impl Load {
     pub fn read(&mut self, now: Mono) -> LoadReading {
-        let Some((cpu_s, rss_bytes)) = process() else { return LoadReading::default() };
+        let Some((cpu_s, rss_bytes)) = process() else {
+            return LoadReading::default();
+        };
         let cpu = match self.last.replace((now, cpu_s)) {
-            Some((then, before)) if now > then => {
-                ((cpu_s - before) / now.since(then).as_secs_f64()).max(0.0)
-            }
+            Some((then, before)) if now > then => ((cpu_s - before) / now.since(then).as_secs_f64()).max(0.0),
             _ => 0.0,
         };
         LoadReading { cpu, rss_bytes }

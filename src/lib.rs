@@ -2,13 +2,18 @@
 
 pub mod agent;
 pub mod api;
+mod backoff;
 pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod edge;
+pub mod host;
 pub mod identity;
+pub mod machine;
 mod prober;
 pub mod proto;
+mod reporting;
+mod resolve;
 pub mod route;
 pub mod sim;
 pub mod spool;

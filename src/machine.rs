@@ -20,9 +20,9 @@ pub struct Machine {
 impl Machine {
     /// A generator of its own for each purpose.
     pub fn rng(&self, purpose: &str) -> StdRng {
-        let salt = purpose
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let salt = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
         StdRng::seed_from_u64(self.seed ^ salt)
     }
 

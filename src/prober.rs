@@ -152,12 +152,22 @@ impl<K: Ord + Copy> Prober<K> {
     pub fn poll_window(&mut self, now: Mono) -> Option<Closed<K>> {
         for (&key, session) in &mut self.sessions {
             if let Some(window) = session.poll_window(now) {
-                return Some(Closed { key, session: session.id(), total: session.totals(), window });
+                return Some(Closed {
+                    key,
+                    session: session.id(),
+                    total: session.totals(),
+                    window,
+                });
             }
         }
         for (key, session) in &mut self.retired {
             if let Some(window) = session.poll_window(now) {
-                return Some(Closed { key: *key, session: session.id(), total: session.totals(), window });
+                return Some(Closed {
+                    key: *key,
+                    session: session.id(),
+                    total: session.totals(),
+                    window,
+                });
             }
         }
         self.retired.retain(|(_, session)| session.next_close().is_some());

@@ -12,7 +12,11 @@ pub enum About {
     /// The link to an edge.
     Link(EdgeId),
     /// A whole route of a class's leg, to its far end: a peer agent, or else the last edge.
-    Route { class: String, route: Route, far: Option<AgentId> },
+    Route {
+        class: String,
+        route: Route,
+        far: Option<AgentId>,
+    },
 }
 
 /// One second of one link or route, ready to be kept and sent.
@@ -52,16 +56,27 @@ pub struct Rest {
 
 impl Reporter {
     pub fn new(boot: BootId, now: Mono) -> Self {
-        Self { boot, next_sequence: 1, since: now, open: BTreeMap::new(), events: Vec::new() }
+        Self {
+            boot,
+            next_sequence: 1,
+            since: now,
+            open: BTreeMap::new(),
+            events: Vec::new(),
+        }
     }
 
     /// Takes a window of one second that has closed.
     pub fn take(&mut self, closed: Closed) {
-        let pieces = self.open.entry((closed.about.clone(), closed.session)).or_default();
-        match pieces.last_mut() {
-            Some(last) if last.window.merge(&closed.window).is_ok() => last.total = closed.total,
-            _ if pieces.len() < MAX_PIECES => pieces.push(closed),
-            _ => {}
+        let pieces = self
+            .open
+            .entry((closed.about.clone(), closed.session))
+            .or_default();
+        if let Some(last) = pieces.last_mut()
+            && last.window.merge(&closed.window).is_ok()
+        {
+            last.total = closed.total;
+        } else if pieces.len() < MAX_PIECES {
+            pieces.push(closed);
         }
     }
 
@@ -118,9 +133,12 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             0,
             Some(ledger(&closed.total)),
         ),
-        About::Route { class, route, far } => {
-            (proto::window::Of::Route(route_message(*route)), class.clone(), far.map_or(0, |a| a.0), None)
-        }
+        About::Route { class, route, far } => (
+            proto::window::Of::Route(route_message(*route)),
+            class.clone(),
+            far.map_or(0, |a| a.0),
+            None,
+        ),
     };
     let links = match &closed.about {
         About::Link(_) => 0,
@@ -156,13 +174,18 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
 }
 
 pub fn route_message(route: Route) -> proto::Route {
-    proto::Route { edges: route.edges().map(|e| u32::from(e.get())).collect() }
+    proto::Route {
+        edges: route.edges().map(|e| u32::from(e.get())).collect(),
+    }
 }
 
 /// Reads a route from a message; `None` if it is none.
 pub fn route_from(message: &proto::Route) -> Option<Route> {
-    let edges: Option<Vec<_>> =
-        message.edges.iter().map(|&id| u16::try_from(id).ok().and_then(EdgeId::new)).collect();
+    let edges: Option<Vec<_>> = message
+        .edges
+        .iter()
+        .map(|&id| u16::try_from(id).ok().and_then(EdgeId::new))
+        .collect();
     Route::new(&edges?).ok()
 }
 

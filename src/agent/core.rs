@@ -16,8 +16,7 @@ use super::{
     edges::{ConnectionNo, Edges},
     legs::{LegId, Legs},
     outbox::{Outbox, ReportKey},
-    rates,
-    uplink,
+    rates, uplink,
 };
 use crate::{
     prober::{GRID, Prober},
@@ -44,7 +43,10 @@ pub enum Output {
     /// Keep these windows until a report holds them.
     Journal(Vec<proto::Window>),
     /// Keep this report, in place of the journal.
-    Store { sequence: u64, body: Vec<u8> },
+    Store {
+        sequence: u64,
+        body: Vec<u8>,
+    },
     /// Hand over up to this many reports, oldest first.
     Load(usize),
     /// The controller has this one.
@@ -52,11 +54,20 @@ pub enum Output {
     /// Keep this list for the next start.
     SaveEdges(Vec<proto::EdgeInfo>),
     /// The controller's time.
-    LearnTime { now: Wall, sent: Mono, received: Mono },
+    LearnTime {
+        now: Wall,
+        sent: Mono,
+        received: Mono,
+    },
     /// How fast streams may be written now.
-    StreamRate { in_class: bool },
+    StreamRate {
+        in_class: bool,
+    },
     /// Answer of a class request.
-    ClassAnswer { request: u64, error: String },
+    ClassAnswer {
+        request: u64,
+        error: String,
+    },
 }
 
 /// The time, by all clocks, read once a turn.
@@ -193,7 +204,11 @@ impl Core {
     /// When [`Self::handle_timeout`] or [`Self::next_probe`] next has something to do.
     pub fn next_wakeup(&self) -> Mono {
         let report = self.reporter.due_at(self.report_interval());
-        let events = self.reporter.has_events().then(|| self.reporter.due_at(REPORT_EVENTS)).flatten();
+        let events = self
+            .reporter
+            .has_events()
+            .then(|| self.reporter.due_at(REPORT_EVENTS))
+            .flatten();
         let step = (!self.legs.is_empty()).then_some(self.next_step);
         [
             self.prober.next_wakeup(),
@@ -212,19 +227,28 @@ impl Core {
     /// The next probe that is due. It is stamped with `now`, so it must be read anew for each.
     pub fn next_probe(&mut self, now: Mono) -> Option<Probe> {
         while let Some((key, at)) = self.prober.next_due(now) {
-            let Some((edge, far)) = self.way(key) else { continue };
+            let Some((edge, far)) = self.way(key) else {
+                continue;
+            };
             if !self.edges.is_connected(edge) {
                 self.prober.not_sent(key, at, SlotOutcome::Unconnected);
                 continue;
             }
-            let Some(probe) = self.prober.send(key, at, now) else { continue };
+            let Some(probe) = self.prober.send(key, at, now) else {
+                continue;
+            };
             let mut datagram = Vec::with_capacity(256);
             match key {
                 Key::Link(_) => probe.write(&mut datagram, self.settings.link_probe_size),
                 Key::Route(_, route) => RouteProbe::new(route, self.me, far, probe)
                     .write(&mut datagram, self.settings.route_probe_size),
             }
-            return Some(Probe { edge, key, seq: probe.seq, datagram });
+            return Some(Probe {
+                edge,
+                key,
+                seq: probe.seq,
+                datagram,
+            });
         }
         None
     }
@@ -260,7 +284,10 @@ impl Core {
         if !self.edges.connected(edge, connection, now.mono) {
             return;
         }
-        let hello = proto::AgentHello { version: self.settings.version.clone(), boot: self.boot.0 };
+        let hello = proto::AgentHello {
+            version: self.settings.version.clone(),
+            boot: self.boot.0,
+        };
         self.control(edge, agent_to_edge::Body::Hello(hello));
         self.retune(now.mono);
     }
@@ -377,17 +404,28 @@ impl Core {
 
     /// Asks to come into or out of a class.
     pub fn class_request(&mut self, request: u64, class: &str, join: bool) -> bool {
-        let request = proto::ClassRequest { request, class: class.to_owned(), join };
+        let request = proto::ClassRequest {
+            request,
+            class: class.to_owned(),
+            join,
+        };
         self.up(to_controller::Body::ClassRequest(request))
     }
 
     /// Says goodbye: the agent stops on purpose.
     pub fn goodbye(&mut self, reason: &str) {
-        self.up(to_controller::Body::Goodbye(proto::Goodbye { reason: reason.to_owned() }));
+        self.up(to_controller::Body::Goodbye(proto::Goodbye {
+            reason: reason.to_owned(),
+        }));
     }
 
     pub(super) fn uplink(&self) -> Option<EdgeId> {
         self.reports.uplink.filter(|_| self.reports.attached)
+    }
+
+    /// Whether silence of this edge means something: it is probed every second or more.
+    pub fn is_probed_often(&self, edge: EdgeId) -> bool {
+        self.in_class() || self.nearest() == Some(edge)
     }
 
     pub fn in_class(&self) -> bool {
@@ -403,7 +441,8 @@ impl Core {
         match self.prober.key(echo.session()) {
             Some(Key::Route(leg, route)) if mine && route.entry() == Some(edge) => {
                 if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(at, &echo) {
-                    self.legs.sample(leg, route, at, Duration::from_micros(sample.rtt_us.into()));
+                    self.legs
+                        .sample(leg, route, at, Duration::from_micros(sample.rtt_us.into()));
                 }
             }
             _ => self.counters.refused += 1,
@@ -416,16 +455,21 @@ impl Core {
             self.counters.malformed += 1;
             return;
         };
-        if probe.header.step_at_agent(self.me) != Ok(AgentStep::Answer) || probe.header.route.exit() != Some(edge)
+        if probe.header.step_at_agent(self.me) != Ok(AgentStep::Answer)
+            || probe.header.route.exit() != Some(edge)
         {
             self.counters.refused += 1;
             return;
         }
         let origin = probe.header.origin;
-        let reception = self.reflector.receive(origin, probe.session(), probe.header.seq, probe.floor, at);
+        let reception = self
+            .reflector
+            .receive(origin, probe.session(), probe.header.seq, probe.floor, at);
         if let Reception::Echo(body) = reception {
             let mut answer = Vec::with_capacity(datagram.len());
-            probe.answer(body.sent_after(at, now())).write(&mut answer, datagram.len());
+            probe
+                .answer(body.sent_after(at, now()))
+                .write(&mut answer, datagram.len());
             self.counters.answered += 1;
             self.out.push_back(Output::Datagram(edge, answer));
         }
@@ -453,7 +497,10 @@ impl Core {
             }
             from_controller::Body::Plans(plans) => self.plans(&plans, now),
             from_controller::Body::ClassAnswer(answer) => {
-                self.out.push_back(Output::ClassAnswer { request: answer.request, error: answer.error });
+                self.out.push_back(Output::ClassAnswer {
+                    request: answer.request,
+                    error: answer.error,
+                });
             }
             from_controller::Body::Time(answer) => self.out.push_back(Output::LearnTime {
                 now: Wall::from_micros(answer.now_us),
@@ -486,14 +533,18 @@ impl Core {
         self.retune(now.mono);
         if self.in_class() != was_in_class {
             self.next_step = now.mono;
-            self.out.push_back(Output::StreamRate { in_class: self.in_class() });
+            self.out.push_back(Output::StreamRate {
+                in_class: self.in_class(),
+            });
         }
         self.step(now);
     }
 
     fn set_candidates(&mut self, edges: Vec<proto::EdgeInfo>, now: Mono) {
-        self.candidates =
-            edges.into_iter().filter_map(|info| Some((edge_id(info.id)?, info))).collect();
+        self.candidates = edges
+            .into_iter()
+            .filter_map(|info| Some((edge_id(info.id)?, info)))
+            .collect();
         self.want(now);
         self.retune(now);
     }
@@ -522,10 +573,18 @@ impl Core {
         let routes: Vec<_> = self.legs.routes().collect();
         let best = self.nearest();
         let links: Vec<_> = self.edges.iter().map(|(id, _)| id).collect();
-        let kbps = if routes.is_empty() { self.settings.idle_kbps } else { self.settings.in_class_kbps };
+        let kbps = if routes.is_empty() {
+            self.settings.idle_kbps
+        } else {
+            self.settings.in_class_kbps
+        };
         let rates = rates::fit(kbps, &self.settings, links.len(), routes.len());
         for id in links {
-            let pattern: Pattern = if Some(id) == best { rates.best_link } else { rates.other_links };
+            let pattern: Pattern = if Some(id) == best {
+                rates.best_link
+            } else {
+                rates.other_links
+            };
             self.prober.set(Key::Link(id), pattern, now);
         }
         for (leg, route) in routes {
@@ -544,7 +603,9 @@ impl Core {
     }
 
     fn next_hop_silent(&mut self, edge: EdgeId, notice: &proto::NextHopSilent, now: Now) {
-        let (Some(next), Some(state)) = (edge_id(notice.next), self.edges.get_mut(edge)) else { return };
+        let (Some(next), Some(state)) = (edge_id(notice.next), self.edges.get_mut(edge)) else {
+            return;
+        };
         if notice.silent {
             state.silent_hops.insert(next, now.mono);
         } else {
@@ -609,8 +670,11 @@ impl Core {
     }
 
     fn report_if_due(&mut self, now: Now) {
-        let interval =
-            if self.reporter.has_events() { REPORT_EVENTS } else { self.report_interval() };
+        let interval = if self.reporter.has_events() {
+            REPORT_EVENTS
+        } else {
+            self.report_interval()
+        };
         if self.reporter.due_at(interval).is_none_or(|at| at > now.mono) {
             return;
         }
@@ -623,7 +687,10 @@ impl Core {
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
         self.counters.reports += 1;
         let body = prost::Message::encode_to_vec(&report);
-        self.out.push_back(Output::Store { sequence: report.sequence, body });
+        self.out.push_back(Output::Store {
+            sequence: report.sequence,
+            body,
+        });
     }
 
     fn choose_uplink(&mut self, now: Now) {
@@ -635,7 +702,10 @@ impl Core {
         if let Some(old) = self.reports.uplink
             && self.edges.is_connected(old)
         {
-            self.control(old, agent_to_edge::Body::UseUplink(proto::UseUplink { wanted: false }));
+            self.control(
+                old,
+                agent_to_edge::Body::UseUplink(proto::UseUplink { wanted: false }),
+            );
         }
         self.reports.uplink = chosen;
         self.reports.attached = false;
@@ -650,7 +720,10 @@ impl Core {
         self.reports.attached = false;
         self.reports.attach += 1;
         self.reports.attach_again = Some(now.mono + ATTACH_AGAIN);
-        self.control(uplink, agent_to_edge::Body::UseUplink(proto::UseUplink { wanted: true }));
+        self.control(
+            uplink,
+            agent_to_edge::Body::UseUplink(proto::UseUplink { wanted: true }),
+        );
         let attach = proto::Attach {
             boot: self.boot.0,
             attach: self.reports.attach,
@@ -667,7 +740,9 @@ impl Core {
 
     fn ask_time(&mut self, now: Now) {
         self.reports.attach_again = Some(now.mono + TIME_EVERY);
-        self.up(to_controller::Body::Time(proto::TimeRequest { mono_us: now.mono.as_micros() }));
+        self.up(to_controller::Body::Time(proto::TimeRequest {
+            mono_us: now.mono.as_micros(),
+        }));
     }
 
     fn load_more(&mut self) {
@@ -681,14 +756,20 @@ impl Core {
 
     /// Sends to the controller by the uplink; `false` without one.
     fn up(&mut self, body: to_controller::Body) -> bool {
-        let Some(uplink) = self.reports.uplink else { return false };
+        let Some(uplink) = self.reports.uplink else {
+            return false;
+        };
         let message = proto::ToController { body: Some(body) };
-        self.control(uplink, agent_to_edge::Body::Up(prost::Message::encode_to_vec(&message)));
+        self.control(
+            uplink,
+            agent_to_edge::Body::Up(prost::Message::encode_to_vec(&message)),
+        );
         true
     }
 
     fn control(&mut self, edge: EdgeId, body: agent_to_edge::Body) {
-        self.out.push_back(Output::Control(edge, proto::AgentToEdge { body: Some(body) }));
+        self.out
+            .push_back(Output::Control(edge, proto::AgentToEdge { body: Some(body) }));
     }
 }
 

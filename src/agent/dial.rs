@@ -29,12 +29,31 @@ const CONTROL_QUEUE: usize = 64;
 /// What happens on connections.
 #[derive(Debug)]
 pub enum Event {
-    Connected { edge: EdgeId, no: ConnectionNo, connection: Connection, control: mpsc::Sender<proto::AgentToEdge> },
-    Disconnected { edge: EdgeId, no: ConnectionNo, why: Closed },
-    Control { edge: EdgeId, body: edge_to_agent::Body },
-    Datagram { edge: EdgeId, datagram: bytes::Bytes, at: Mono },
+    Connected {
+        edge: EdgeId,
+        no: ConnectionNo,
+        connection: Connection,
+        control: mpsc::Sender<proto::AgentToEdge>,
+    },
+    Disconnected {
+        edge: EdgeId,
+        no: ConnectionNo,
+        why: Closed,
+    },
+    Control {
+        edge: EdgeId,
+        body: edge_to_agent::Body,
+    },
+    Datagram {
+        edge: EdgeId,
+        datagram: bytes::Bytes,
+        at: Mono,
+    },
     /// An attempt failed.
-    NotReached { edge: EdgeId, why: String },
+    NotReached {
+        edge: EdgeId,
+        why: String,
+    },
 }
 
 /// What all dialling has in common.
@@ -61,7 +80,11 @@ impl Dialer {
         let again = Arc::new(Notify::new());
         let backoff = Backoff::agent(dialing.machine.seed ^ u64::from(edge.get()));
         let task = tokio::spawn(keep(dialing, edge, addresses, again.clone(), backoff));
-        Self { addresses: sender, again, task }
+        Self {
+            addresses: sender,
+            again,
+            task,
+        }
     }
 
     pub fn set_addresses(&self, addresses: Vec<String>) {
@@ -98,16 +121,34 @@ async fn keep(
                 }
                 let no = dialing.numbers.fetch_add(1, Ordering::Relaxed);
                 let (control, queued) = mpsc::channel(CONTROL_QUEUE);
-                let connected = Event::Connected { edge, no, connection: connection.clone(), control };
+                let connected = Event::Connected {
+                    edge,
+                    no,
+                    connection: connection.clone(),
+                    control,
+                };
                 if dialing.events.send(connected).await.is_err() {
                     return;
                 }
-                tokio::spawn(serve(dialing.events.clone(), edge, no, connection, sender, receiver, queued));
+                tokio::spawn(serve(
+                    dialing.events.clone(),
+                    edge,
+                    no,
+                    connection,
+                    sender,
+                    receiver,
+                    queued,
+                ));
             }
             Err(error) => {
                 let why = format!("{error:#}");
                 tracing::debug!(edge = %edge, %why, "edge not reached");
-                if dialing.events.send(Event::NotReached { edge, why }).await.is_err() {
+                if dialing
+                    .events
+                    .send(Event::NotReached { edge, why })
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -141,8 +182,10 @@ async fn connect(
     let addresses = resolve::all(addresses).await;
     let config = tls::client(&dialing.standing, &[proto::ALPN])?;
     let name = Peer::Edge(edge).dns_name();
-    let connection =
-        dialing.endpoint.connect(&addresses, &name, Arc::new(config), Kind::AgentEdge).await?;
+    let connection = dialing
+        .endpoint
+        .connect(&addresses, &name, Arc::new(config), Kind::AgentEdge)
+        .await?;
     let (sender, receiver) = connection.open_control().await?;
     Ok((connection, sender, receiver))
 }

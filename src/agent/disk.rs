@@ -30,7 +30,11 @@ pub struct Disk {
 
 impl Disk {
     pub fn new(spool: Worker<Spool>, boot: BootId) -> Self {
-        Self { spool, boot, batch: 0 }
+        Self {
+            spool,
+            boot,
+            batch: 0,
+        }
     }
 
     /// Makes reports of what former boots left behind: their last seconds.
@@ -41,7 +45,9 @@ impl Disk {
             .run(move |spool| {
                 let mut reports = 0;
                 while let Some(left) = spool.leftover_journal(boot, LEFTOVER_ROWS)? {
-                    let Some(last) = left.rows.last().map(|row| row.second) else { break };
+                    let Some(last) = left.rows.last().map(|row| row.second) else {
+                        break;
+                    };
                     let rows = left.rows.iter().map(|row| row.body.as_slice());
                     let report = from_rows(left.boot, left.next_sequence, rows);
                     let body = prost::Message::encode_to_vec(&report);
@@ -53,7 +59,9 @@ impl Disk {
             .await;
         match recovered {
             Ok(Ok(0)) => {}
-            Ok(Ok(reports)) => tracing::info!(reports, "made reports of what a former run left in the journal"),
+            Ok(Ok(reports)) => {
+                tracing::info!(reports, "made reports of what a former run left in the journal")
+            }
             Ok(Err(error)) => tracing::warn!(%error, "the journal of a former run cannot be read"),
             Err(error) => tracing::warn!(%error, "spool gone"),
         }
@@ -65,17 +73,28 @@ impl Disk {
             Output::Journal(windows) => {
                 self.batch += 1;
                 let (boot, second) = (self.boot, self.batch);
-                let report = proto::Report { windows, ..proto::Report::default() };
+                let report = proto::Report {
+                    windows,
+                    ..proto::Report::default()
+                };
                 let body = prost::Message::encode_to_vec(&report);
                 self.submit(
-                    move |spool| spool.journal(boot, &[JournalRow { second, body }]).map_err(Into::into),
+                    move |spool| {
+                        spool
+                            .journal(boot, &[JournalRow { second, body }])
+                            .map_err(Into::into)
+                    },
                     |()| {},
                 );
             }
             Output::Store { sequence, body } => {
                 let (boot, through) = (self.boot, self.batch);
                 self.submit(
-                    move |spool| spool.close_report(boot, sequence, &body, through).map_err(Into::into),
+                    move |spool| {
+                        spool
+                            .close_report(boot, sequence, &body, through)
+                            .map_err(Into::into)
+                    },
                     |()| answer(Answer::Stored),
                 );
             }
@@ -84,7 +103,10 @@ impl Disk {
                 self.submit(
                     move |spool| {
                         let batch = spool.next_batch(n).unwrap_or_default();
-                        Ok(batch.into_iter().map(|r| ((r.boot, r.sequence), r.body)).collect())
+                        Ok(batch
+                            .into_iter()
+                            .map(|r| ((r.boot, r.sequence), r.body))
+                            .collect())
                     },
                     |reports| answer(Answer::Loaded(reports)),
                 );
@@ -128,15 +150,21 @@ impl Disk {
 }
 
 /// One report of a journal's rows. A row that cannot be read is left out.
-fn from_rows<'a>(
-    boot: BootId,
-    sequence: u64,
-    rows: impl Iterator<Item = &'a [u8]>,
-) -> proto::Report {
+fn from_rows<'a>(boot: BootId, sequence: u64, rows: impl Iterator<Item = &'a [u8]>) -> proto::Report {
     let windows: Vec<_> = rows
         .filter_map(|body| proto::decode::<proto::Report>(body).ok())
         .flat_map(|report| report.windows)
         .collect();
-    let end_us = windows.iter().map(|w| w.start_us + i64::from(w.length_ms) * 1_000).max().unwrap_or(0);
-    proto::Report { boot: boot.0, sequence, end_us, windows, ..proto::Report::default() }
+    let end_us = windows
+        .iter()
+        .map(|w| w.start_us + i64::from(w.length_ms) * 1_000)
+        .max()
+        .unwrap_or(0);
+    proto::Report {
+        boot: boot.0,
+        sequence,
+        end_us,
+        windows,
+        ..proto::Report::default()
+    }
 }

@@ -79,7 +79,9 @@ impl Edges {
     }
 
     pub fn connected(&mut self, id: EdgeId, connection: ConnectionNo, now: Mono) -> bool {
-        let Some(edge) = self.edges.get_mut(&id) else { return false };
+        let Some(edge) = self.edges.get_mut(&id) else {
+            return false;
+        };
         edge.connection = Some(connection);
         edge.heard = Some(now);
         edge.has_controller = false;
@@ -90,7 +92,9 @@ impl Edges {
 
     /// `false` if a newer connection has taken its place.
     pub fn disconnected(&mut self, id: EdgeId, connection: ConnectionNo, why: &str) -> bool {
-        let Some(edge) = self.edges.get_mut(&id) else { return false };
+        let Some(edge) = self.edges.get_mut(&id) else {
+            return false;
+        };
         if edge.connection != Some(connection) {
             return false;
         }
@@ -116,8 +120,11 @@ impl Edges {
             .iter()
             .filter(|(_, e)| e.connection.is_some())
             .map(|(&id, e)| {
-                let carrier =
-                    Carrier { has_controller: e.has_controller, draining: e.draining, rtt: rtt(id) };
+                let carrier = Carrier {
+                    has_controller: e.has_controller,
+                    draining: e.draining,
+                    rtt: rtt(id),
+                };
                 (id, carrier)
             })
             .collect()

@@ -26,24 +26,54 @@ pub fn fit(kbps: u32, settings: &Settings, links: usize, routes: usize) -> Rates
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let padded = |probe: Bytes, size: usize| {
         let size = if size == 0 { 0 } else { size as u64 + OVERHEAD };
-        Bytes { out: probe.out.max(size), back: probe.back.max(size) }
+        Bytes {
+            out: probe.out.max(size),
+            back: probe.back.max(size),
+        }
     };
     let link = padded(tiers::LINK_PROBE, settings.link_probe_size);
     let route = padded(tiers::ROUTE_PROBE, settings.route_probe_size);
     let (best, others, reports) = if routes == 0 {
         (tiers::BEST_EDGE, tiers::IDLE_CANDIDATE, tiers::IDLE_REPORTS)
     } else {
-        (tiers::CLASS_CANDIDATE, tiers::CLASS_CANDIDATE, tiers::IN_CLASS_REPORTS)
+        (
+            tiers::CLASS_CANDIDATE,
+            tiers::CLASS_CANDIDATE,
+            tiers::IN_CLASS_REPORTS,
+        )
     };
     let groups = [
-        Group { count: count(routes), ladder: tiers::ROUTE, probe: route },
-        Group { count: count(links.min(1)), ladder: best, probe: link },
-        Group { count: count(links.saturating_sub(1)), ladder: others, probe: link },
+        Group {
+            count: count(routes),
+            ladder: tiers::ROUTE,
+            probe: route,
+        },
+        Group {
+            count: count(links.min(1)),
+            ladder: best,
+            probe: link,
+        },
+        Group {
+            count: count(links.saturating_sub(1)),
+            ladder: others,
+            probe: link,
+        },
     ];
     let bits = u64::from(kbps) * 1_000;
-    let fit = tiers::fit(&groups, Bytes { out: bits.saturating_sub(reports), back: bits });
+    let fit = tiers::fit(
+        &groups,
+        Bytes {
+            out: bits.saturating_sub(reports),
+            back: bits,
+        },
+    );
     let pattern = |i: usize, ladder: &[Pattern]| {
-        fit.patterns.get(i).copied().flatten().or(ladder.last().copied()).unwrap_or(SLOWEST)
+        fit.patterns
+            .get(i)
+            .copied()
+            .flatten()
+            .or(ladder.last().copied())
+            .unwrap_or(SLOWEST)
     };
     Rates {
         routes: pattern(0, tiers::ROUTE),
@@ -77,7 +107,10 @@ mod tests {
         let idle = fit(10, &settings(0), 8, 0);
         assert_eq!((idle.best_link, idle.reduced), (tiers::BEST_EDGE[0], false));
         let class = fit(60, &settings(0), 8, 3);
-        assert_eq!((class.routes, class.other_links), (tiers::ROUTE[0], tiers::CLASS_CANDIDATE[0]));
+        assert_eq!(
+            (class.routes, class.other_links),
+            (tiers::ROUTE[0], tiers::CLASS_CANDIDATE[0])
+        );
     }
 
     #[test]

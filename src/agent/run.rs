@@ -31,9 +31,7 @@ use crate::{
     proto,
     spool::Spool,
     store::worker::Worker,
-    transport::{
-        CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, SendOutcome, StreamRate,
-    },
+    transport::{CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, SendOutcome, StreamRate},
 };
 
 /// What an agent runs with.
@@ -64,7 +62,11 @@ pub struct Agent {
 #[derive(Debug)]
 pub enum Ask {
     Status(oneshot::Sender<AgentReport>),
-    Class { class: String, join: bool, answer: oneshot::Sender<Result<(), String>> },
+    Class {
+        class: String,
+        join: bool,
+        answer: oneshot::Sender<Result<(), String>>,
+    },
 }
 
 /// Asks a running agent.
@@ -81,9 +83,18 @@ impl Handle {
     /// Comes into a class, or leaves it; the error is one sentence.
     pub async fn class(&self, class: &str, join: bool) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Class { class: class.to_owned(), join, answer };
-        self.0.send(ask).await.map_err(|_| "the agent is stopping".to_owned())?;
-        answered.await.unwrap_or_else(|_| Err("the agent is stopping".to_owned()))
+        let ask = Ask::Class {
+            class: class.to_owned(),
+            join,
+            answer,
+        };
+        self.0
+            .send(ask)
+            .await
+            .map_err(|_| "the agent is stopping".to_owned())?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err("the agent is stopping".to_owned()))
     }
 }
 
@@ -252,9 +263,21 @@ impl Main {
                 let now = self.now();
                 self.core.from_edge(edge, body, now);
             }
-            Event::Connected { edge, no, connection, control } => {
+            Event::Connected {
+                edge,
+                no,
+                connection,
+                control,
+            } => {
                 connection.set_stream_rate(stream_rate(self.core.in_class()));
-                self.connections.insert(edge, Open { no, connection, control });
+                self.connections.insert(
+                    edge,
+                    Open {
+                        no,
+                        connection,
+                        control,
+                    },
+                );
                 let now = self.now();
                 self.core.connected(edge, no, now);
             }
@@ -278,7 +301,9 @@ impl Main {
     /// is stamped.
     async fn send_probes(&mut self) {
         loop {
-            let Some(mut probe) = self.core.next_probe(self.machine.clock.mono()) else { return };
+            let Some(mut probe) = self.core.next_probe(self.machine.clock.mono()) else {
+                return;
+            };
             let datagram = std::mem::take(&mut probe.datagram);
             let taken = self
                 .connections
@@ -301,7 +326,8 @@ impl Main {
                         && open.control.try_send(message).is_err()
                     {
                         // It reads nothing: better another edge than a queue without end.
-                        open.connection.close(CloseCode::Done, "control messages are not taken");
+                        open.connection
+                            .close(CloseCode::Done, "control messages are not taken");
                     }
                 }
                 Output::Datagram(edge, datagram) => {
@@ -377,7 +403,9 @@ impl Main {
     }
 
     fn dial(&mut self, info: &proto::EdgeInfo) {
-        let Some(edge) = u16::try_from(info.id).ok().and_then(EdgeId::new) else { return };
+        let Some(edge) = u16::try_from(info.id).ok().and_then(EdgeId::new) else {
+            return;
+        };
         match self.dialers.get(&edge) {
             Some(dialer) => {
                 dialer.set_addresses(info.addresses.clone());
@@ -419,13 +447,21 @@ impl Main {
         }
         let now = self.now();
         let text = format!("slept for {:.0} s", slept.as_secs_f64());
-        self.core.event("slept", json!({ "text": text, "seconds": slept.as_secs_f64() }), now);
+        self.core.event(
+            "slept",
+            json!({ "text": text, "seconds": slept.as_secs_f64() }),
+            now,
+        );
     }
 
     fn housekeeping(&mut self, now: Mono) {
         let load = self.load.read(now);
         let spool = self.disk.worker();
-        let mut host = proto::Host { cpu: load.cpu, rss_bytes: load.rss_bytes, ..proto::Host::default() };
+        let mut host = proto::Host {
+            cpu: load.cpu,
+            rss_bytes: load.rss_bytes,
+            ..proto::Host::default()
+        };
         // Inline workers answer at once; a thread's answer is taken at the next turn.
         if let Ok(stats) = spool.submit(|spool| spool.stats())
             && let Some(Ok(stats)) = futures_util::FutureExt::now_or_never(stats)
@@ -436,7 +472,10 @@ impl Main {
         self.core.host(host);
         self.redial_silent(now);
         if let Some(data) = &self.data {
-            let (time, path) = (self.standing.time().clone(), crate::identity::Material::time_path(data));
+            let (time, path) = (
+                self.standing.time().clone(),
+                crate::identity::Material::time_path(data),
+            );
             let _ = spool.submit(move |_| {
                 if let Err(error) = time.save(&path) {
                     tracing::warn!(%error, "controller's time not saved");
@@ -448,7 +487,10 @@ impl Main {
     fn redial_silent(&mut self, now: Mono) {
         for (&edge, open) in &self.connections {
             let silent = now.since(open.connection.last_heard()) >= REDIAL_AFTER;
-            let lately = self.redialled.get(&edge).is_some_and(|at| now.since(*at) < REDIAL_EVERY);
+            let lately = self
+                .redialled
+                .get(&edge)
+                .is_some_and(|at| now.since(*at) < REDIAL_EVERY);
             if silent && !lately && self.core.is_probed_often(edge) {
                 self.redialled.insert(edge, now);
                 if let Some(dialer) = self.dialers.get(&edge) {
@@ -479,11 +521,17 @@ pub const EDGES_FILE: &str = "edges.bin";
 /// The edges that the last run was told of; empty if none, or if the file is damaged.
 pub fn saved_edges(data: &std::path::Path) -> Vec<proto::EdgeInfo> {
     let bytes = std::fs::read(data.join(EDGES_FILE)).unwrap_or_default();
-    proto::decode::<proto::Candidates>(&bytes).map(|list| list.edges).unwrap_or_default()
+    proto::decode::<proto::Candidates>(&bytes)
+        .map(|list| list.edges)
+        .unwrap_or_default()
 }
 
 fn stream_rate(in_class: bool) -> StreamRate {
-    if in_class { StreamRate::InClass } else { StreamRate::Idle }
+    if in_class {
+        StreamRate::InClass
+    } else {
+        StreamRate::Idle
+    }
 }
 
 fn lead(clock: &dyn crate::clock::Clock) -> i64 {

@@ -51,7 +51,9 @@ impl Link {
         while !self.stop.is_cancelled() {
             match self.once().await {
                 Ok(why) => tracing::info!(%why, "controller link down"),
-                Err(error) => tracing::info!(address = %self.address, error = format!("{error:#}"), "controller not reached"),
+                Err(error) => {
+                    tracing::info!(address = %self.address, error = format!("{error:#}"), "controller not reached")
+                }
             }
             self.shared.set_controller(None);
             let wait = self.backoff.next_wait();
@@ -67,11 +69,15 @@ impl Link {
         let addresses = resolve::all(std::slice::from_ref(&self.address)).await;
         let config = tls::client(&self.standing, &[proto::ALPN_CONTROL])?;
         let name = Peer::Controller.dns_name();
-        let connection =
-            self.endpoint.connect(&addresses, &name, Arc::new(config), Kind::EdgeController).await?;
+        let connection = self
+            .endpoint
+            .connect(&addresses, &name, Arc::new(config), Kind::EdgeController)
+            .await?;
         let (mut sender, receiver) = connection.open_control().await?;
         let register = edge_to_controller::Body::Register(self.register.clone());
-        sender.write_bounded(&proto::encode(&proto::EdgeToController { body: Some(register) })?).await?;
+        sender
+            .write_bounded(&proto::encode(&proto::EdgeToController { body: Some(register) })?)
+            .await?;
         let (queue, queued) = mpsc::channel(CONTROLLER_QUEUE);
         self.backoff.succeeded();
         tracing::info!(address = %self.address, "controller link up");

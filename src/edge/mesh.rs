@@ -48,7 +48,14 @@ impl Mesh {
         standing: Arc<Standing>,
         seed: u64,
     ) -> Self {
-        Self { me, shared, endpoint, standing, seed, dialers: BTreeMap::new() }
+        Self {
+            me,
+            shared,
+            endpoint,
+            standing,
+            seed,
+            dialers: BTreeMap::new(),
+        }
     }
 
     /// Takes the controller's word on which other edges there are and which pairs are busy.
@@ -62,7 +69,12 @@ impl Mesh {
             .filter_map(|info| Some((id(info.id)?, &info.addresses)))
             .filter(|(peer, _)| self.me < *peer)
             .collect();
-        let gone: Vec<_> = self.dialers.keys().copied().filter(|p| !mine.contains_key(p)).collect();
+        let gone: Vec<_> = self
+            .dialers
+            .keys()
+            .copied()
+            .filter(|p| !mine.contains_key(p))
+            .collect();
         for peer in gone {
             self.drop_peer(peer);
         }
@@ -70,7 +82,11 @@ impl Mesh {
             if self.dialers.get(&peer).is_none_or(|d| d.addresses != *addresses) {
                 self.dial(peer, addresses.clone());
             }
-            let interval = if busy.contains(&peer) { mesh.busy_interval_ms } else { mesh.idle_interval_ms };
+            let interval = if busy.contains(&peer) {
+                mesh.busy_interval_ms
+            } else {
+                mesh.idle_interval_ms
+            };
             self.shared.datagrams().mesh.set(peer, every(interval), now);
         }
     }
@@ -87,7 +103,13 @@ impl Mesh {
             self.standing.clone(),
             Backoff::mesh(self.seed ^ u64::from(peer.get())),
         );
-        self.dialers.insert(peer, Dialer { addresses, task: tokio::spawn(task) });
+        self.dialers.insert(
+            peer,
+            Dialer {
+                addresses,
+                task: tokio::spawn(task),
+            },
+        );
     }
 
     fn drop_peer(&mut self, peer: EdgeId) {
@@ -145,7 +167,9 @@ async fn connect(
     let addresses = crate::resolve::all(addresses).await;
     let tls = tls::client(standing, &[proto::ALPN])?;
     let name = Peer::Edge(peer).dns_name();
-    Ok(endpoint.connect(&addresses, &name, Arc::new(tls), Kind::EdgeEdge).await?)
+    Ok(endpoint
+        .connect(&addresses, &name, Arc::new(tls), Kind::EdgeEdge)
+        .await?)
 }
 
 /// One step of the grid: sends the mesh probes that are due and finds silent next hops. Answers when to
@@ -155,12 +179,16 @@ pub async fn step(shared: &Shared, size: usize) -> Mono {
         let now = shared.now();
         let sent = {
             let mut datagrams = shared.datagrams();
-            let Some((peer, at)) = datagrams.mesh.next_due(now) else { break };
+            let Some((peer, at)) = datagrams.mesh.next_due(now) else {
+                break;
+            };
             let Some(connection) = shared.table().edges.get(&peer).cloned() else {
                 datagrams.mesh.not_sent(peer, at, SlotOutcome::Unconnected);
                 continue;
             };
-            let Some(probe) = datagrams.mesh.send(peer, at, shared.now()) else { continue };
+            let Some(probe) = datagrams.mesh.send(peer, at, shared.now()) else {
+                continue;
+            };
             let mut datagram = Vec::with_capacity(size.max(64));
             probe.write(&mut datagram, size);
             (peer, connection, probe.seq, datagram)

@@ -75,7 +75,14 @@ const AGAIN: Duration = Duration::from_secs(10);
 impl Edge {
     /// Binds and starts everything.
     pub fn start(setup: Setup) -> Result<Self, EdgeError> {
-        let Setup { machine, standing, listen, open_probing, mesh_probe_size, controller } = setup;
+        let Setup {
+            machine,
+            standing,
+            listen,
+            open_probing,
+            mesh_probe_size,
+            controller,
+        } = setup;
         let mut rng = machine.rng("edge");
         let boot = BootId(rng.random());
         let me = controller.as_ref().map(|c| c.id);
@@ -89,14 +96,23 @@ impl Edge {
         let prober = Prober::new(machine.clock.mono(), rng.random(), SessionConfig::default());
         let shared = Shared::new(machine.clock.clone(), Datagrams::new(me, rng.random(), prober));
         let stop = CancellationToken::new();
-        let myself = Myself { id: me, boot, version: env!("CARGO_PKG_VERSION") };
-        tokio::spawn(accept(shared.clone(), endpoint.clone(), myself, standing.clone(), stop.clone()));
+        let myself = Myself {
+            id: me,
+            boot,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        tokio::spawn(accept(
+            shared.clone(),
+            endpoint.clone(),
+            myself,
+            standing.clone(),
+            stop.clone(),
+        ));
         let main = match controller {
             None => tokio::spawn(stop.clone().cancelled_owned()),
             Some(with) => {
                 let (told, telling) = mpsc::channel(64);
-                let advertise =
-                    mesh::reachable(&endpoint.local_addrs(), &with.advertise, &host::addresses());
+                let advertise = mesh::reachable(&endpoint.local_addrs(), &with.advertise, &host::addresses());
                 let link = Link {
                     shared: shared.clone(),
                     endpoint: endpoint.clone(),
@@ -113,7 +129,13 @@ impl Edge {
                     stop: stop.clone(),
                 };
                 let link = tokio::spawn(link.run());
-                let mesh = Mesh::new(with.id, shared.clone(), endpoint.clone(), standing.clone(), rng.random());
+                let mesh = Mesh::new(
+                    with.id,
+                    shared.clone(),
+                    endpoint.clone(),
+                    standing.clone(),
+                    rng.random(),
+                );
                 let now = machine.clock.mono();
                 let main = Main {
                     shared: shared.clone(),
@@ -132,7 +154,12 @@ impl Edge {
                 })
             }
         };
-        Ok(Self { shared, endpoint, stop, main })
+        Ok(Self {
+            shared,
+            endpoint,
+            stop,
+            main,
+        })
     }
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
@@ -171,13 +198,20 @@ pub enum EdgeError {
 fn server(standing: &Arc<Standing>, enrolled: bool, open: bool) -> Result<ServerSetup, EdgeError> {
     let (certificates, alpn): (_, &[&[u8]]) = match (enrolled, open) {
         (true, false) => (tls::ClientCertificates::Required, &[proto::ALPN]),
-        (true, true) => (tls::ClientCertificates::Optional, &[proto::ALPN, proto::ALPN_PROBE]),
+        (true, true) => (
+            tls::ClientCertificates::Optional,
+            &[proto::ALPN, proto::ALPN_PROBE],
+        ),
         (false, _) => (tls::ClientCertificates::None, &[proto::ALPN_PROBE]),
     };
     Ok(ServerSetup {
         tls: Arc::new(tls::server(standing, certificates, alpn)?),
         kind: Kind::AgentEdge,
-        anonymous: if open || !enrolled { vec![(proto::ALPN_PROBE.to_vec(), Kind::Probe)] } else { Vec::new() },
+        anonymous: if open || !enrolled {
+            vec![(proto::ALPN_PROBE.to_vec(), Kind::Probe)]
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -195,7 +229,12 @@ async fn accept(
             accepted = endpoint.accept() => accepted,
         };
         let Some(connection) = connection else { return };
-        tokio::spawn(serve::accepted(shared.clone(), myself.clone(), standing.clone(), connection));
+        tokio::spawn(serve::accepted(
+            shared.clone(),
+            myself.clone(),
+            standing.clone(),
+            connection,
+        ));
     }
 }
 
@@ -235,7 +274,11 @@ impl Main {
                 self.status();
                 self.silences(now);
             }
-            if self.reporter.due_at(mesh::REPORT_EVERY).is_some_and(|at| at <= now) {
+            if self
+                .reporter
+                .due_at(mesh::REPORT_EVERY)
+                .is_some_and(|at| at <= now)
+            {
                 self.close_report(now);
             }
             self.send_reports(now);
@@ -247,8 +290,11 @@ impl Main {
         match told {
             Told::Mesh(mesh) => self.mesh.set(&mesh),
             Told::Drain(_) => {}
-            Told::Own(proto::FromController { body: Some(from_controller::Body::ReportAck(ack)) }) => {
-                self.unacknowledged.retain(|(sequence, ..)| *sequence != ack.sequence);
+            Told::Own(proto::FromController {
+                body: Some(from_controller::Body::ReportAck(ack)),
+            }) => {
+                self.unacknowledged
+                    .retain(|(sequence, ..)| *sequence != ack.sequence);
             }
             Told::Own(_) => {}
             Told::Connected => {
@@ -267,17 +313,18 @@ impl Main {
             (agents, self.shared.datagrams().counters)
         };
         let load = self.load.read(self.shared.now());
-        self.shared.to_controller(edge_to_controller::Body::Status(proto::EdgeStatus {
-            agents: u32::try_from(agents).unwrap_or(u32::MAX),
-            draining: self.shared.is_draining(),
-            cpu: load.cpu,
-            rss_bytes: load.rss_bytes,
-            datagrams_in: counters.datagrams_in,
-            datagrams_out: self.shared.out.load(Ordering::Relaxed),
-            forwarded: counters.forwarded,
-            local_drops: self.shared.local_drops.load(Ordering::Relaxed),
-            refused: counters.refused(),
-        }));
+        self.shared
+            .to_controller(edge_to_controller::Body::Status(proto::EdgeStatus {
+                agents: u32::try_from(agents).unwrap_or(u32::MAX),
+                draining: self.shared.is_draining(),
+                cpu: load.cpu,
+                rss_bytes: load.rss_bytes,
+                datagrams_in: counters.datagrams_in,
+                datagrams_out: self.shared.out.load(Ordering::Relaxed),
+                forwarded: counters.forwarded,
+                local_drops: self.shared.local_drops.load(Ordering::Relaxed),
+                refused: counters.refused(),
+            }));
     }
 
     /// Tells the controller of agents that report through this edge and fell silent, or are back.
@@ -292,21 +339,30 @@ impl Main {
         }
         for (AgentId(agent), silent) in changed {
             let silence = proto::AgentSilence { agent, silent };
-            self.shared.to_controller(edge_to_controller::Body::Silence(silence));
+            self.shared
+                .to_controller(edge_to_controller::Body::Silence(silence));
         }
     }
 
     fn close_report(&mut self, now: Mono) {
         let reading = self.standing.time().read();
         let at = |mono: Mono| -> Wall {
-            if mono >= now { reading.at + mono.since(now) } else { reading.at - now.since(mono) }
+            if mono >= now {
+                reading.at + mono.since(now)
+            } else {
+                reading.at - now.since(mono)
+            }
         };
-        let rest = Rest { wall: self.shared.clock.wall(), ..Rest::default() };
+        let rest = Rest {
+            wall: self.shared.clock.wall(),
+            ..Rest::default()
+        };
         let report = self.reporter.close(now, rest, at);
         if self.unacknowledged.len() >= MAX_REPORTS {
             self.unacknowledged.pop_front();
         }
-        self.unacknowledged.push_back((report.sequence, Mono::from_nanos(i64::MIN), report));
+        self.unacknowledged
+            .push_back((report.sequence, Mono::from_nanos(i64::MIN), report));
     }
 
     fn send_reports(&mut self, now: Mono) {
@@ -318,7 +374,9 @@ impl Main {
                 continue;
             }
             *sent = now;
-            let message = proto::ToController { body: Some(to_controller::Body::Report(report.clone())) };
+            let message = proto::ToController {
+                body: Some(to_controller::Body::Report(report.clone())),
+            };
             let bytes = prost::Message::encode_to_vec(&message);
             self.shared.to_controller(edge_to_controller::Body::Own(bytes));
         }

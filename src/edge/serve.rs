@@ -72,7 +72,9 @@ pub async fn edge(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
 }
 
 async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Connection) {
-    let Ok((sender, receiver)) = connection.accept_control().await else { return };
+    let Ok((sender, receiver)) = connection.accept_control().await else {
+        return;
+    };
     let (queue, queued) = mpsc::channel(AGENT_QUEUE);
     let hello = proto::EdgeHello {
         version: myself.version.to_owned(),
@@ -82,13 +84,21 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
         seen_from: truncated(connection.remote_address().ip()),
     };
     // There is room: the queue is new.
-    let _ = queue.try_send(proto::EdgeToAgent { body: Some(edge_to_agent::Body::Hello(hello)) });
+    let _ = queue.try_send(proto::EdgeToAgent {
+        body: Some(edge_to_agent::Body::Hello(hello)),
+    });
     if shared.is_draining() {
         let draining = proto::Draining { seconds_left: 1 };
-        let _ = queue.try_send(proto::EdgeToAgent { body: Some(edge_to_agent::Body::Draining(draining)) });
+        let _ = queue.try_send(proto::EdgeToAgent {
+            body: Some(edge_to_agent::Body::Draining(draining)),
+        });
     }
-    let agent =
-        Agent { connection: connection.clone(), control: queue, uses_uplink: false, told_silent: false };
+    let agent = Agent {
+        connection: connection.clone(),
+        control: queue,
+        uses_uplink: false,
+        told_silent: false,
+    };
     let older = shared.table_mut().agents.insert(id, agent);
     if let Some(older) = older {
         older.connection.close(CloseCode::Replaced, "newer connection");
@@ -100,11 +110,17 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
     reader.abort();
     writer.abort();
     let mut table = shared.table_mut();
-    if table.agents.get(&id).is_some_and(|a| a.connection.id() == connection.id()) {
+    if table
+        .agents
+        .get(&id)
+        .is_some_and(|a| a.connection.id() == connection.id())
+    {
         let gone = table.agents.remove(&id);
         drop(table);
         if gone.is_some_and(|a| a.uses_uplink) {
-            shared.to_controller(edge_to_controller::Body::AgentGone(proto::AgentGone { agent: id.0 }));
+            shared.to_controller(edge_to_controller::Body::AgentGone(proto::AgentGone {
+                agent: id.0,
+            }));
         }
         tracing::debug!(agent = %id, why = ?connection.close_reason(), "agent gone");
     }
@@ -193,7 +209,9 @@ pub fn truncated(address: std::net::IpAddr) -> String {
 /// Marks all of this edge as draining, or not, and tells the agents.
 pub fn set_draining(shared: &Shared, on: bool, seconds: u32) {
     shared.draining.store(on, Ordering::Relaxed);
-    let draining = proto::Draining { seconds_left: if on { seconds.max(1) } else { 0 } };
+    let draining = proto::Draining {
+        seconds_left: if on { seconds.max(1) } else { 0 },
+    };
     shared.to_all_agents(&edge_to_agent::Body::Draining(draining));
 }
 

@@ -97,15 +97,23 @@ impl Shared {
     /// Handles one datagram from `from`, which came on `connection` at `recv`.
     pub fn datagram(&self, from: Sender, connection: &Connection, datagram: &Bytes, recv: Mono) {
         let mut buffer = datagram.to_vec();
-        let verdict = self.datagrams().handle(from, &mut buffer, recv, || self.clock.mono());
+        let verdict = self
+            .datagrams()
+            .handle(from, &mut buffer, recv, || self.clock.mono());
         match verdict {
-            Ok(Verdict::Reply) => self.send(connection, buffer),
+            Ok(Verdict::Reply) => {
+                self.send(connection, buffer);
+            }
             Ok(Verdict::ToEdge(id)) => match self.table().edges.get(&id) {
-                Some(next) => self.send(next, buffer),
+                Some(next) => {
+                    self.send(next, buffer);
+                }
                 None => self.count_drop(),
             },
             Ok(Verdict::ToAgent(id)) => match self.table().agents.get(&id) {
-                Some(agent) => self.send(&agent.connection, buffer),
+                Some(agent) => {
+                    self.send(&agent.connection, buffer);
+                }
                 None => self.count_drop(),
             },
             Ok(Verdict::Done) => {}
@@ -134,9 +142,17 @@ impl Shared {
     /// Queues a control message for an agent; one that does not read is cut off.
     pub fn to_agent(&self, id: AgentId, body: edge_to_agent::Body) {
         let table = self.table();
-        let Some(agent) = table.agents.get(&id) else { return };
-        if agent.control.try_send(proto::EdgeToAgent { body: Some(body) }).is_err() {
-            agent.connection.close(CloseCode::Refused, "control messages are not read");
+        let Some(agent) = table.agents.get(&id) else {
+            return;
+        };
+        if agent
+            .control
+            .try_send(proto::EdgeToAgent { body: Some(body) })
+            .is_err()
+        {
+            agent
+                .connection
+                .close(CloseCode::Refused, "control messages are not read");
         }
     }
 
@@ -172,14 +188,19 @@ impl Shared {
     }
 
     pub fn has_controller(&self) -> bool {
-        self.controller.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.controller
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     /// The controller came within reach, or went out of it; agents are told.
     pub fn set_controller(&self, queue: Option<mpsc::Sender<proto::EdgeToController>>) {
         let connected = queue.is_some();
         *self.controller.write().unwrap_or_else(PoisonError::into_inner) = queue;
-        let state = proto::UplinkState { controller_connected: connected };
+        let state = proto::UplinkState {
+            controller_connected: connected,
+        };
         self.to_all_agents(&edge_to_agent::Body::Uplink(state));
     }
 

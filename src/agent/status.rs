@@ -1,0 +1,110 @@
+//! What the agent says of itself: `corridor agent status`.
+
+use serde::{Deserialize, Serialize};
+
+use super::core::{Core, Key, Now};
+use crate::reporting::route_from;
+
+/// The agent's own view, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentReport {
+    pub subject: String,
+    pub version: String,
+    /// The edge that carries its reports; absent while the controller is out of reach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    pub edges: Vec<EdgeReport>,
+    pub legs: Vec<LegReport>,
+    pub reports_closed: u64,
+    pub reports_acknowledged: u64,
+    /// Datagrams and messages that could not be understood, or were not for this agent.
+    pub refused: u64,
+    /// This machine's wall clock less the controller's time; absent until that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_off_ms: Option<f64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EdgeReport {
+    pub name: String,
+    pub connected: bool,
+    pub draining: bool,
+    /// The 90th percentile of the last round trips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Since something was heard from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heard_s: Option<f64>,
+    pub sent: u64,
+    pub lost: u64,
+    /// Why there is no connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LegReport {
+    pub class: String,
+    pub plan: u64,
+    pub in_use: Vec<String>,
+    pub switches: u64,
+    pub at_risk: bool,
+    pub reason: serde_json::Value,
+}
+
+/// Collects it.
+pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
+    let name = |id| {
+        core.edges
+            .get(id)
+            .map_or_else(|| id.to_string(), |e| e.info.name.clone())
+    };
+    let edges = core
+        .edges
+        .iter()
+        .map(|(id, edge)| {
+            let session = core.prober.session(Key::Link(id));
+            let totals = session.map(|s| s.totals()).unwrap_or_default();
+            EdgeReport {
+                name: edge.info.name.clone(),
+                connected: edge.connection.is_some(),
+                draining: edge.draining,
+                rtt_ms: session.and_then(|s| s.usual_rtt()).map(|d| d.as_secs_f64() * 1e3),
+                heard_s: edge.heard.map(|at| now.mono.since(at).as_secs_f64()),
+                sent: totals.sent.into(),
+                lost: totals.lost().into(),
+                last_error: edge.last_end.clone().filter(|_| edge.connection.is_none()),
+            }
+        })
+        .collect();
+    let legs = core
+        .legs
+        .states()
+        .into_iter()
+        .map(|leg| LegReport {
+            in_use: leg
+                .in_use
+                .as_ref()
+                .and_then(route_from)
+                .map(|r| r.edges().map(name).collect())
+                .unwrap_or_default(),
+            class: leg.class,
+            plan: leg.plan,
+            switches: leg.switches,
+            at_risk: leg.at_risk,
+            reason: serde_json::from_str(&leg.reason).unwrap_or_default(),
+        })
+        .collect();
+    let off_us = now.wall.as_micros() - now.controller.as_micros();
+    AgentReport {
+        subject: subject.to_owned(),
+        version: core.settings.version.clone(),
+        uplink: core.uplink().map(name),
+        edges,
+        legs,
+        reports_closed: core.counters.reports,
+        reports_acknowledged: core.counters.acknowledged,
+        refused: core.counters.refused + core.counters.malformed,
+        clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),
+    }
+}
