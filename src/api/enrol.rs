@@ -289,6 +289,6 @@ async fn time(State(enrolment): State<Arc<Enrolment>>) -> Json<Time> {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
