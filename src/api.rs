@@ -1,5 +1,6 @@
 //! The HTTP API and the pages.
 
+pub mod auth;
 pub mod enrol;
 pub mod error;
 pub mod limit;

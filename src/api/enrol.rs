@@ -32,7 +32,7 @@ use crate::{
     store::records::Service,
 };
 
-pub use directory::{Admitted, Candidate, Directory, Member, Refusal, Unavailable};
+pub use directory::{Admitted, Candidate, Directory, Member, Refusal};
 
 /// The longest subject, in bytes.
 pub const MAX_SUBJECT: usize = 128;
@@ -289,6 +289,6 @@ async fn time(State(enrolment): State<Arc<Enrolment>>) -> Json<Time> {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,17 @@ use serde::de::DeserializeOwned;
 
 use super::model;
 
+/// The store failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed")]
+pub struct Unavailable(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        Self::internal(&error)
+    }
+}
+
 /// An error's answer: a status, a stable word, one clear sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {

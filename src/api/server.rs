@@ -13,6 +13,8 @@ use axum::{
     Extension, Router,
     extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse as _, Response},
 };
 use axum_server::{
     Handle, Server,
@@ -28,6 +30,7 @@ use tower_http::{
     timeout::{RequestBodyTimeoutLayer, TimeoutLayer},
 };
 
+use super::error::ApiError;
 use connections::Capped;
 
 /// The largest request body: a timetable of some thousand classes as CSV.
@@ -186,14 +189,15 @@ fn harden(router: Router) -> Router {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     router
-        // Ours is the one that answers in our shape; tower's stops what does not come with a length.
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY + 1))
+        // For every handler, however it reads; axum's own smaller limit would come first.
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(RequestBodyTimeoutLayer::new(BODY_TIMEOUT))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::GATEWAY_TIMEOUT,
             ANSWER_TIMEOUT,
         ))
+        .layer(middleware::map_response(in_our_words))
         .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::X_FRAME_OPTIONS, "DENY"))
@@ -209,3 +213,29 @@ fn harden(router: Router) -> Router {
         // Answers are about people; assets that may be kept say so themselves.
         .layer(header(header::CACHE_CONTROL, "no-store"))
 }
+
+/// The layers answer in plain text, or nothing at all.
+async fn in_our_words(response: Response) -> Response {
+    let error = match response.status() {
+        _ if response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|t| t == "application/json") =>
+        {
+            return response;
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let message = format!("a request has at most {MAX_BODY} bytes");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
+        }
+        StatusCode::GATEWAY_TIMEOUT => {
+            let message = "the controller took too long to answer";
+            ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timed_out", message)
+        }
+        _ => return response,
+    };
+    error.into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ pub enum CaError {
     Certificate(#[from] CertificateError),
     #[error("cannot make a certificate")]
     Make(#[source] rcgen::Error),
-    #[error("the clock stands at {0:?}, for which no certificate can be issued")]
+    #[error("the clock stands at {} s after 1970, for which no certificate can be issued", .0.as_secs())]
     Time(Wall),
     #[error("there are {MAX_ROOTS} roots already")]
     TooManyRoots,

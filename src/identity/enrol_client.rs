@@ -182,3 +182,6 @@ fn to_controller(material: &Material, provider: &Arc<CryptoProvider>) -> Result<
 fn learn(time: &TrustedTime, now_us: i64, sent: Mono) {
     time.learn(Wall::from_micros(now_us), sent, time.mono());
 }
+
+#[cfg(test)]
+mod tests;

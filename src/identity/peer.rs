@@ -233,6 +233,20 @@ mod tests {
     }
 
     #[test]
+    fn revocations_are_read_from_their_message() {
+        let message = proto::Revocations {
+            version: 3,
+            agents: vec![5, 5, u64::MAX],
+            edges: vec![0, 7, 65_535, 65_536],
+        };
+        let revoked = Revoked::from(&message);
+        assert_eq!(revoked.agents, BTreeSet::from([AgentId(5), AgentId(u64::MAX)]));
+        let edges = [7, 65_535].map(|id| EdgeId::new(id).unwrap());
+        assert_eq!(revoked.edges, BTreeSet::from(edges));
+        assert!(!revoked.contains(Peer::Controller));
+    }
+
+    #[test]
     fn a_bound_convicts_only_of_what_it_excludes() {
         let chain = chain();
         let none = Revoked::default();

@@ -1,12 +1,12 @@
 //! Who is enrolled: what enrolment needs of the controller's store.
 
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{collections::BTreeMap, fmt};
 
 use corridor_probes::{AgentId, Wall};
 use futures_util::future::BoxFuture;
 
 use crate::{
-    api::model::JoinEdge,
+    api::{error::Unavailable, model::JoinEdge},
     identity::{Own, Token, TokenError},
     store::records::{Service, TokenRecord},
 };
@@ -85,11 +85,6 @@ pub enum Refusal {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
-
-/// The store failed.
-#[derive(Debug, thiserror::Error)]
-#[error("the store failed")]
-pub struct Unavailable(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// The controller's list of agents, edges and join tokens.
 pub trait Directory: fmt::Debug + Send + Sync + 'static {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    api::{model::JoinEdge, server::Listener},
+    api::{error::Unavailable, model::JoinEdge, server::Listener},
     identity::{Pin, Standing, TrustedTime, testing::FakeClock, tls},
     store::records::TokenRecord,
 };
