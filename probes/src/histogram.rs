@@ -52,7 +52,10 @@ impl DelayHistogram {
         if self.counts.is_empty() {
             return None;
         }
-        let at = self.counts.value_at_quantile((percent / 100.0).clamp(0.0, 1.0));
+        let count = self.counts.len() as f64;
+        let rank = crate::percentile::rank(self.counts.len() as usize, percent) as f64;
+        // Half a rank lower, so that no rounding of the quotient reaches the next rank.
+        let at = self.counts.value_at_quantile((rank - 0.5) / count);
         let (low, high) = (
             self.counts.lowest_equivalent(at),
             self.counts.highest_equivalent(at),

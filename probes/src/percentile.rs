@@ -10,11 +10,15 @@ pub fn percentile<T: Ord + Copy>(values: &[T], percent: f64) -> Option<T> {
 
 /// The same, of values in ascending order.
 pub fn percentile_of_sorted<T: Copy>(sorted: &[T], percent: f64) -> Option<T> {
+    sorted.get(rank(sorted.len(), percent).checked_sub(1)?).copied()
+}
+
+/// The place, from 1, of the value at `percent` among `count` in ascending order.
+pub(crate) fn rank(count: usize, percent: f64) -> usize {
     // A NaN becomes rank 0, which is the least value.
-    let exact = percent.clamp(0.0, 100.0) * sorted.len() as f64 / 100.0;
-    // 99.9 % of 1,000 is 999.0000000000001 in binary fractions: no rank of its own.
-    let rank = (exact - 1e-9).ceil().max(1.0) as usize;
-    sorted.get(rank - 1).copied()
+    let exact = percent.clamp(0.0, 100.0) * count as f64 / 100.0;
+    // 7 % of 100 is 7.000000000000001 in binary fractions: no rank of its own.
+    (exact - 1e-9).ceil().max(1.0) as usize
 }
 
 #[cfg(test)]

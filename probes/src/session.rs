@@ -96,6 +96,8 @@ struct Probe {
     acked: bool,
     /// The reflector once had later ones, but not this.
     missed: bool,
+    /// It came to the reflector after one that was sent later.
+    overtaken: bool,
     /// Of an echoed probe, under the epoch that is current: its place in the order of arrival there.
     count: Option<u32>,
 }
@@ -315,6 +317,7 @@ impl ProbeSession {
             echo: Echo::None,
             acked: false,
             missed: false,
+            overtaken: false,
             count: None,
         });
         LinkProbe {
@@ -390,6 +393,7 @@ impl ProbeSession {
         let in_time = rtt <= self.config.tmax;
         self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
         self.probes[at].count = current.then_some(body.count);
+        self.probes[at].overtaken = body.ahead > 0;
         let reordered_down = current && self.is_overtaken(body);
         let sample = arrival::measure(seq, &probe, arrival, body, steps);
         let stalled = arrival.stall != Stall::None;

@@ -84,6 +84,8 @@ impl Evidence {
                 probe.missed |= !probe.acked;
             }
             for probe in open(probes, first_open, start..end) {
+                // Missing when a later one was there, and there now.
+                probe.overtaken |= probe.missed && !probe.acked;
                 probe.acked = true;
             }
             at = end;

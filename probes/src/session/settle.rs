@@ -20,6 +20,8 @@ pub(super) struct Anchor {
     count: u32,
     acked: u32,
     undecided: u32,
+    /// One of them was overtaken, so that the counts do not tell.
+    overtaken: bool,
 }
 
 /// One direction's jitter, which starts anew with another clock.
@@ -73,8 +75,7 @@ impl ProbeSession {
                     Some(Loss::Down) => ledger.lost_down += 1,
                     Some(Loss::Unknown) | None => ledger.lost_unknown += 1,
                 }
-                // It came after some that were sent later.
-                ledger.reordered_up += u32::from(probe.acked && probe.missed);
+                ledger.reordered_up += u32::from(probe.overtaken);
             }
             if loss != Some(Loss::Unknown) {
                 chain_up.push(loss == Some(Loss::Up));
@@ -147,12 +148,14 @@ fn samples_of(arrivals: &[Arrived]) -> (Vec<Sample>, Option<RawMinima>) {
 /// Where the undecided among the first `until` probes were lost, in their order.
 ///
 /// Between two echoes the reflector's count grew by what came to it; less those that are acknowledged,
-/// that many of the undecided between them did come. It presumes that these few kept their order.
+/// that many of the undecided between them did come. That holds while probes keep their order: where
+/// one is known to have been overtaken, nothing is said.
 fn losses_by_count(probes: &VecDeque<Probe>, until: usize, anchor: Option<Anchor>) -> Vec<Loss> {
     let mut losses = Vec::new();
     if !probes.range(..until).any(Probe::is_undecided) {
         return losses;
     }
+    let overtaken = anchor.is_some_and(|a| a.overtaken) || probes.iter().any(|p| p.overtaken);
     let mut last = anchor;
     let mut acked = anchor.map_or(0, |a| a.acked);
     let before = anchor.map_or(0, |a| a.undecided);
@@ -168,7 +171,7 @@ fn losses_by_count(probes: &VecDeque<Probe>, until: usize, anchor: Option<Anchor
         }
         if let Some(count) = probe.count {
             let came = last.map(|a| i64::from(count) - i64::from(a.count) - i64::from(acked));
-            losses.extend(share_out(came, mine, others));
+            losses.extend(share_out(came.filter(|_| !overtaken), mine, others));
             last = Some(Anchor {
                 count,
                 ..Anchor::default()
@@ -199,9 +202,13 @@ impl Anchor {
         if let Some(count) = probe.count {
             *self = Self {
                 count,
+                overtaken: probe.overtaken,
                 ..Self::default()
             };
-        } else if probe.acked {
+            return;
+        }
+        self.overtaken |= probe.overtaken;
+        if probe.acked {
             self.acked = self.acked.saturating_add(1);
         } else if probe.is_undecided() {
             self.undecided = self.undecided.saturating_add(1);

@@ -201,6 +201,38 @@ fn where_ranges_cannot_tell_the_count_does() {
 }
 
 #[test]
+fn counts_of_two_lives_or_out_of_order_say_nothing() {
+    for restarts in [true, false] {
+        let (mut s, mut peer) = (session(), Peer::new(1));
+        let first = send(&mut s, 0);
+        let overtaking = send(&mut s, 1);
+        let mut echoes = if restarts {
+            vec![peer.echo(&first), peer.echo(&overtaking)]
+        } else {
+            vec![peer.echo(&overtaking), peer.echo(&first)]
+        };
+        if restarts {
+            peer = Peer::new(2);
+        }
+        for i in 2..300 {
+            let probe = send(&mut s, i);
+            if i % 3 == 0 {
+                peer.echo(&probe);
+            }
+        }
+        echoes.push(peer.echo(&send(&mut s, 1_000)));
+        for echo in &echoes {
+            s.on_link_echo(ms(1_040), echo);
+        }
+        let l = close(&mut s).ledger;
+        // Sixteen ranges tell of 3 to 48 in the new life; of 0 to 45 in the one that goes on.
+        let (lost_up, lost_down) = if restarts { (30, 16) } else { (29, 15) };
+        assert_eq!((l.received, l.lost_up, l.lost_down), (2, lost_up, lost_down));
+        assert_eq!(l.lost_unknown, 298 - lost_up - lost_down);
+    }
+}
+
+#[test]
 fn what_nothing_tells_of_is_unknown() {
     let (mut s, mut peer) = (session(), Peer::new(1));
     let echo = peer.echo(&send(&mut s, 0));
