@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what happens on an event | `core.rs` |
 //! | which edges are connected, heard, draining | `edges.rs` |
-//! | which plans are held, which route is in use | `legs.rs` |
+//! | which plans are held, which route is in use | `legs.rs`, `outcomes.rs` |
 //! | how often is what probed | `rates.rs` |
 //! | by which edge does it report | `uplink.rs`, `outbox.rs` |
 //! | what is kept on disk | `disk.rs` |
@@ -16,6 +16,7 @@ mod disk;
 mod edges;
 mod legs;
 mod outbox;
+mod outcomes;
 mod rates;
 mod run;
 mod status;

@@ -1,9 +1,30 @@
 //! The controller: collects reports, chooses routes, serves API and pages.
+//!
+//! | question | file |
+//! |---|---|
+//! | what happens on an event | `core.rs` |
+//! | when does a class begin and end, who is lost | `classes.rs` |
+//! | which agents are heard, and through which edge | `agents.rs` |
+//! | which edges are up, and what are they told | `edges.rs` |
+//! | what was measured last | `links.rs` |
+//! | what was planned, and why | `planner.rs` |
+//! | when is a report acknowledged | `run.rs` (`ingest`) |
 
 mod agents;
 mod classes;
+mod core;
+mod edge_link;
 mod edges;
+mod event;
 mod handle;
+mod links;
+mod planner;
+mod run;
+mod settings;
+mod status;
 
 pub use classes::{ClassError, ClassEvent, Classes, NewClass, Presence};
+pub use event::shown as shown_event;
 pub use handle::{Ask, AskError, Asked, Handle};
+pub use run::{Controller, ControllerError, Setup, StoreWorker};
+pub use settings::Settings;

@@ -78,10 +78,6 @@ impl<K: Ord + Copy> Prober<K> {
         }
     }
 
-    pub fn keys(&self) -> impl Iterator<Item = K> + '_ {
-        self.sessions.keys().copied()
-    }
-
     pub fn session(&self, key: K) -> Option<&ProbeSession> {
         self.sessions.get(&key)
     }

@@ -14,7 +14,7 @@ use corridor_probes::{
 
 use super::{
     edges::{ConnectionNo, Edges},
-    legs::{LegId, Legs},
+    legs::{Happened, LegId, Legs},
     outbox::{Outbox, ReportKey},
     rates, uplink,
 };
@@ -237,6 +237,9 @@ impl Core {
             let Some(probe) = self.prober.send(key, at, now) else {
                 continue;
             };
+            if let Key::Route(leg, route) = key {
+                self.legs.sent(leg, route, probe.seq, now);
+            }
             let mut datagram = Vec::with_capacity(256);
             match key {
                 Key::Link(_) => probe.write(&mut datagram, self.settings.link_probe_size),
@@ -441,8 +444,8 @@ impl Core {
         match self.prober.key(echo.session()) {
             Some(Key::Route(leg, route)) if mine && route.entry() == Some(edge) => {
                 if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(at, &echo) {
-                    self.legs
-                        .sample(leg, route, at, Duration::from_micros(sample.rtt_us.into()));
+                    let rtt = Duration::from_micros(sample.rtt_us.into());
+                    self.legs.sample(leg, route, echo.header.seq, at, rtt);
                 }
             }
             _ => self.counters.refused += 1,
@@ -526,6 +529,7 @@ impl Core {
             self.counters.malformed += 1;
             tracing::warn!(class = %rejected, "plan cannot be understood");
         }
+        self.tell(changed.happened, now);
         for key in changed.removed {
             self.prober.remove(Key::Route(key.0, key.1));
         }
@@ -616,7 +620,13 @@ impl Core {
 
     /// One step of the live choice.
     fn step(&mut self, now: Now) {
-        for happened in self.legs.step(now.mono, &self.edges, &self.prober) {
+        let happened = self.legs.step(now.mono, &self.edges, &self.prober);
+        self.tell(happened, now);
+    }
+
+    fn tell(&mut self, happened: Vec<Happened>, now: Now) {
+        for happened in happened {
+            tracing::info!(class = %happened.class, kind = happened.kind, detail = %happened.detail, "live choice");
             self.reporter.event(proto::Event {
                 at_us: now.controller.as_micros(),
                 kind: happened.kind.to_owned(),

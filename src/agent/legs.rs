@@ -5,11 +5,17 @@ use std::{collections::BTreeMap, time::Duration};
 use corridor_probes::{AgentId, EdgeId, Mono, Route};
 use serde_json::{Value, json};
 
+use super::outcomes::Outcomes;
+
 use super::{core::Key, edges::Edges};
 use crate::{
-    prober::Prober,
+    prober::{GRID, Prober},
     proto::{self, far_end},
     reporting::{About, route_from, route_message},
+    route::{
+        defaults::SILENT_STEPS,
+        live::{AccessOutage, LiveChoice, LiveEvent, LivePlan, RouteEvidence, Switch},
+    },
 };
 
 /// A leg, by a number of this process: it outlives changes of its plan.
@@ -23,17 +29,22 @@ const MAX_ROUTES: usize = 3;
 #[derive(Debug)]
 struct Leg {
     id: LegId,
-    version: u64,
     far: Option<proto::FarEnd>,
     far_agent: Option<AgentId>,
     /// The primary first.
-    routes: Vec<Route>,
+    routes: Vec<Installed>,
     edges: BTreeMap<EdgeId, proto::EdgeInfo>,
-    budget: Duration,
-    in_use: usize,
-    switches: u64,
+    live: LiveChoice,
+    /// Why the last switch was made, as JSON.
     reason: Value,
     at_risk: bool,
+}
+
+/// A route that is probed all the time.
+#[derive(Debug)]
+struct Installed {
+    route: Route,
+    outcomes: Outcomes,
 }
 
 /// All legs, by class.
@@ -50,6 +61,7 @@ pub struct Changed {
     pub removed: Vec<(LegId, Route)>,
     /// Classes whose plan cannot be understood; what was held for them stays.
     pub rejected: Vec<String>,
+    pub happened: Vec<Happened>,
 }
 
 /// Something that the live choice did.
@@ -82,65 +94,82 @@ impl Legs {
             .collect();
         for class in over {
             if let Some(leg) = self.legs.remove(&class) {
-                changed.removed.extend(leg.routes.iter().map(|&r| (leg.id, r)));
+                changed.remove(&leg);
             }
         }
         for plan in plans.plans.iter().take(MAX_PLANS) {
             match understood(plan) {
-                Some(new) => self.install(plan, new, now, &mut changed),
+                Some(new) => {
+                    let happened = self.install(plan, new, now, &mut changed);
+                    changed.happened.extend(happened);
+                }
                 None => changed.rejected.push(plan.class.clone()),
             }
         }
         changed
     }
 
-    fn install(&mut self, plan: &proto::Plan, new: Understood, now: Mono, changed: &mut Changed) {
-        let _ = now;
-        let same_end = self
+    fn install(
+        &mut self,
+        plan: &proto::Plan,
+        new: Understood,
+        now: Mono,
+        changed: &mut Changed,
+    ) -> Vec<Happened> {
+        if self
             .legs
             .get(&plan.class)
-            .is_some_and(|leg| leg.far == plan.far_end);
-        if !same_end {
+            .is_some_and(|leg| leg.far != plan.far_end)
+            && let Some(old) = self.legs.remove(&plan.class)
+        {
             // Another far end is another leg: nothing measured for the old one holds.
-            if let Some(old) = self.legs.remove(&plan.class) {
-                changed.removed.extend(old.routes.iter().map(|&r| (old.id, r)));
+            changed.remove(&old);
+        }
+        let next_id = &mut self.next_id;
+        let leg = self.legs.entry(plan.class.clone()).or_insert_with(|| {
+            *next_id += 1;
+            Leg {
+                id: LegId(*next_id),
+                far: plan.far_end.clone(),
+                far_agent: new.far_agent,
+                routes: Vec::new(),
+                edges: BTreeMap::new(),
+                live: LiveChoice::new(GRID),
+                reason: Value::Null,
+                at_risk: false,
             }
-            let id = LegId(self.next_id);
-            self.next_id += 1;
-            self.legs.insert(
-                plan.class.clone(),
-                Leg {
-                    id,
-                    version: plan.version,
-                    far: plan.far_end.clone(),
-                    far_agent: new.far_agent,
-                    routes: new.routes,
-                    edges: new.edges,
-                    budget: Duration::from_micros(u64::from(plan.budget_us)),
-                    in_use: 0,
-                    switches: 0,
-                    reason: Value::Null,
-                    at_risk: false,
+        });
+        let mut old = std::mem::take(&mut leg.routes);
+        leg.routes = new
+            .routes
+            .iter()
+            .map(|&route| match old.iter().position(|o| o.route == route) {
+                Some(known) => old.swap_remove(known),
+                None => Installed {
+                    route,
+                    outcomes: Outcomes::default(),
                 },
-            );
-            return;
-        }
-        if let Some(leg) = self.legs.get_mut(&plan.class) {
-            let gone = leg.routes.iter().filter(|r| !new.routes.contains(r));
-            changed.removed.extend(gone.map(|&r| (leg.id, r)));
-            leg.version = plan.version;
-            leg.routes = new.routes;
-            leg.edges = new.edges;
-            leg.budget = Duration::from_micros(u64::from(plan.budget_us));
-            leg.in_use = 0;
-        }
+            })
+            .collect();
+        changed.removed.extend(old.iter().map(|o| (leg.id, o.route)));
+        leg.edges = new.edges;
+        let live = LivePlan {
+            version: plan.version,
+            routes: new.routes,
+            budget: Duration::from_micros(u64::from(plan.budget_us)),
+        };
+        let events = leg.live.set_plan(now, &live);
+        events
+            .into_iter()
+            .map(|event| leg.happened(&plan.class, event))
+            .collect()
     }
 
     /// Every installed route.
     pub fn routes(&self) -> impl Iterator<Item = (LegId, Route)> + '_ {
         self.legs
             .values()
-            .flat_map(|leg| leg.routes.iter().map(|&r| (leg.id, r)))
+            .flat_map(|leg| leg.routes.iter().map(|r| (leg.id, r.route)))
     }
 
     /// The entry edges of all routes: connections to them must stand.
@@ -150,7 +179,7 @@ impl Legs {
             .flat_map(|leg| {
                 leg.routes
                     .iter()
-                    .filter_map(|r| Some((r.entry()?, leg.edges.get(&r.entry()?)?.clone())))
+                    .filter_map(|r| Some((r.route.entry()?, leg.edges.get(&r.route.entry()?)?.clone())))
             })
             .collect()
     }
@@ -169,15 +198,43 @@ impl Legs {
         })
     }
 
-    /// A round trip of a route was measured.
-    pub fn sample(&mut self, id: LegId, route: Route, at: Mono, rtt: Duration) {
-        let _ = (id, route, at, rtt);
+    /// A probe of a route goes out.
+    pub fn sent(&mut self, id: LegId, route: Route, seq: u32, now: Mono) {
+        if let Some((_, installed, _)) = self.installed(id, route) {
+            installed.outcomes.sent(seq, now);
+        }
+    }
+
+    /// The echo of a probe came at `at`, in time and measured.
+    pub fn sample(&mut self, id: LegId, route: Route, seq: u32, at: Mono, rtt: Duration) {
+        if let Some((index, installed, live)) = self.installed(id, route) {
+            installed.outcomes.echoed(seq);
+            live.on_sample(index, at, rtt);
+        }
+    }
+
+    fn installed(&mut self, id: LegId, route: Route) -> Option<(usize, &mut Installed, &mut LiveChoice)> {
+        let leg = self.legs.values_mut().find(|leg| leg.id == id)?;
+        let index = leg.routes.iter().position(|r| r.route == route)?;
+        Some((index, leg.routes.get_mut(index)?, &mut leg.live))
     }
 
     /// One step of the live choice of every leg.
     pub fn step(&mut self, now: Mono, edges: &Edges, prober: &Prober<Key>) -> Vec<Happened> {
-        let _ = (now, edges, prober, json!({}));
-        Vec::new()
+        let mut all = Vec::new();
+        for (class, leg) in &mut self.legs {
+            let id = leg.id;
+            let evidence: Vec<_> = leg
+                .routes
+                .iter_mut()
+                .map(|installed| evidence(installed, id, now, edges, prober))
+                .collect();
+            for event in leg.live.on_tick(now, &evidence) {
+                all.push(leg.happened(class, event));
+            }
+            leg.at_risk = leg.live.at_risk(now);
+        }
+        all
     }
 
     pub fn at_risk(&self) -> bool {
@@ -190,9 +247,9 @@ impl Legs {
             .iter()
             .map(|(class, leg)| proto::LegState {
                 class: class.clone(),
-                plan: leg.version,
-                in_use: leg.routes.get(leg.in_use).map(|&r| route_message(r)),
-                switches: leg.switches,
+                plan: leg.live.plan_version(),
+                in_use: leg.live.in_use().map(route_message),
+                switches: leg.live.switches(),
                 reason: leg.reason.to_string(),
                 at_risk: leg.at_risk,
             })
@@ -205,10 +262,78 @@ impl Legs {
             .iter()
             .map(|(class, leg)| proto::HeldPlan {
                 class: class.clone(),
-                version: leg.version,
-                in_use: u32::try_from(leg.in_use).unwrap_or(u32::MAX),
+                version: leg.live.plan_version(),
+                in_use: leg
+                    .live
+                    .in_use_index()
+                    .and_then(|i| u32::try_from(i).ok())
+                    .unwrap_or(0),
             })
             .collect()
+    }
+}
+
+impl Changed {
+    fn remove(&mut self, leg: &Leg) {
+        self.removed.extend(leg.routes.iter().map(|r| (leg.id, r.route)));
+    }
+}
+
+impl Leg {
+    fn happened(&mut self, class: &str, event: LiveEvent) -> Happened {
+        let (kind, detail) = match event {
+            LiveEvent::Switch(Switch { from, to, reason }) => {
+                self.reason = json!(reason);
+                let text = reason.to_string();
+                (
+                    "switch",
+                    json!({ "from": from, "to": to, "reason": reason, "text": text }),
+                )
+            }
+            LiveEvent::AccessOutage(AccessOutage::Began) => (
+                "access_outage",
+                json!({ "text": "no edge is heard: this machine's own line" }),
+            ),
+            LiveEvent::AccessOutage(AccessOutage::Ended { after }) => {
+                let seconds = after.as_secs_f64();
+                let text = format!("its own line carries again after {seconds:.1} s");
+                ("access_back", json!({ "seconds": seconds, "text": text }))
+            }
+        };
+        Happened {
+            kind,
+            class: class.to_owned(),
+            detail,
+        }
+    }
+}
+
+/// What was seen of a route since the last step.
+fn evidence(
+    installed: &mut Installed,
+    leg: LegId,
+    now: Mono,
+    edges: &Edges,
+    prober: &Prober<Key>,
+) -> RouteEvidence {
+    let route = installed.route;
+    let session = prober.session(Key::Route(leg, route));
+    let entry = route.entry().and_then(|entry| edges.get(entry));
+    let usual = session.and_then(|s| s.usual_rtt());
+    let (echoed, missed) = installed.outcomes.take(now, usual);
+    let hops = route.edges().zip(route.edges().skip(1));
+    RouteEvidence {
+        silent_steps: session.map_or(0, |s| s.silent_steps(now)),
+        entry_heard_recently: entry
+            .and_then(|e| e.heard)
+            .is_some_and(|at| now.since(at) <= GRID * SILENT_STEPS),
+        connected: entry.is_some_and(|e| e.connection.is_some()),
+        // Only the entry edge speaks to this agent; it tells of its own next hop.
+        next_hop_silent: hops
+            .take(1)
+            .any(|(from, next)| edges.get(from).is_some_and(|e| e.silent_hops.contains_key(&next))),
+        echoed,
+        missed,
     }
 }
 

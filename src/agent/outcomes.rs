@@ -38,7 +38,11 @@ impl Outcomes {
     pub fn take(&mut self, now: Mono, usual_rtt: Option<Duration>) -> (u32, u32) {
         let patience = usual_rtt.unwrap_or(UNKNOWN_RTT) + GRACE;
         let mut missed = 0;
-        while self.open.front().is_some_and(|(_, sent)| now.since(*sent) > patience) {
+        while self
+            .open
+            .front()
+            .is_some_and(|(_, sent)| now.since(*sent) > patience)
+        {
             self.open.pop_front();
             missed += 1;
         }
@@ -64,9 +68,17 @@ mod tests {
         outcomes.echoed(2);
         outcomes.echoed(2);
         let rtt = Some(Duration::from_millis(50));
-        assert_eq!(outcomes.take(at(250), rtt), (2, 0), "the probe of 100 ms has until 250");
+        assert_eq!(
+            outcomes.take(at(250), rtt),
+            (2, 0),
+            "the probe of 100 ms has until 250"
+        );
         assert_eq!(outcomes.take(at(251), rtt), (0, 1));
         outcomes.echoed(1);
-        assert_eq!(outcomes.take(at(1_000), rtt), (0, 1), "what was missed is not echoed later");
+        assert_eq!(
+            outcomes.take(at(1_000), rtt),
+            (0, 1),
+            "what was missed is not echoed later"
+        );
     }
 }

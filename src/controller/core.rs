@@ -145,7 +145,12 @@ impl Core {
         }
         self.agents.uplink_lost(id, now.wall);
         if let Some(name) = self.edges.get(id).map(|e| e.record.name.clone()) {
-            self.event(event::edge(now.wall, "edge_down", &name, &format!("is out of reach: {why}")));
+            self.event(event::edge(
+                now.wall,
+                "edge_down",
+                &name,
+                &format!("is out of reach: {why}"),
+            ));
         }
     }
 
@@ -163,7 +168,10 @@ impl Core {
         match body {
             to_controller::Body::Attach(attach) => self.attach(edge, id, &attach, now),
             to_controller::Body::Time(request) => {
-                let answer = proto::TimeAnswer { mono_us: request.mono_us, now_us: now.wall.as_micros() };
+                let answer = proto::TimeAnswer {
+                    mono_us: request.mono_us,
+                    now_us: now.wall.as_micros(),
+                };
                 self.to_agent(id, from_controller::Body::Time(answer));
             }
             to_controller::Body::ClassRequest(request) => self.class_request(id, &request, now),
@@ -182,7 +190,10 @@ impl Core {
 
     /// A report that the store has taken. `new`: not a repeat. Acknowledges it either way.
     pub fn stored(&mut self, from: Reporter, via: EdgeId, report: &proto::Report, new: bool, now: Now) {
-        let ack = proto::ReportAck { boot: report.boot, sequence: report.sequence };
+        let ack = proto::ReportAck {
+            boot: report.boot,
+            sequence: report.sequence,
+        };
         match from {
             Reporter::Agent(id) => self.to_agent_via(via, id, from_controller::Body::ReportAck(ack)),
             Reporter::Edge(id) => self.to_own(id, from_controller::Body::ReportAck(ack)),
@@ -208,7 +219,12 @@ impl Core {
         self.agents.enrol(record);
         if revoked && before.is_none() {
             self.planner.forget_agent(id);
-            self.event(event::subject(now.wall, "revoked", &subject, "'s certificate is revoked"));
+            self.event(event::subject(
+                now.wall,
+                "revoked",
+                &subject,
+                "'s certificate is revoked",
+            ));
             self.tell_revocations();
         }
     }
@@ -219,7 +235,12 @@ impl Core {
         let (name, revoked) = (record.name.clone(), record.revoked.is_some());
         self.edges.enrol(record);
         if revoked && before.is_none() {
-            self.event(event::edge(now.wall, "revoked", &name, "'s certificate is revoked"));
+            self.event(event::edge(
+                now.wall,
+                "revoked",
+                &name,
+                "'s certificate is revoked",
+            ));
             self.tell_revocations();
         }
         self.tell_mesh();
@@ -228,7 +249,11 @@ impl Core {
     pub fn create_class(&mut self, new: NewClass, now: Now) -> Result<String, AskError> {
         let record = self.classes.create(now.wall, new)?.clone();
         let id = record.id.clone();
-        let words = if record.state == ClassState::Live { "has begun" } else { "is scheduled" };
+        let words = if record.state == ClassState::Live {
+            "has begun"
+        } else {
+            "is scheduled"
+        };
         self.event(event::class(now.wall, "created", &id, words));
         self.out.push_back(Output::SaveClass(Box::new(record)));
         self.replan(now);
@@ -265,13 +290,19 @@ impl Core {
             .edges
             .by_name(name)
             .map(|e| e.record.id)
-            .ok_or_else(|| AskError::NotFound { what: "edge", name: name.to_owned() })?;
+            .ok_or_else(|| AskError::NotFound {
+                what: "edge",
+                name: name.to_owned(),
+            })?;
         if let Some(record) = self.edges.drain(id, on) {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
         self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
-        let (kind, words) =
-            if on { ("edge_draining", "is draining") } else { ("edge_undrained", "takes flows again") };
+        let (kind, words) = if on {
+            ("edge_draining", "is draining")
+        } else {
+            ("edge_undrained", "takes flows again")
+        };
         self.event(event::edge(now.wall, kind, name, words));
         self.tell_mesh();
         self.replan(now);
@@ -281,7 +312,9 @@ impl Core {
     /// Lets time pass: about once a second.
     pub fn tick(&mut self, now: Now) {
         let agents = &self.agents;
-        let events = self.classes.tick(now.wall, self.settings.lost_after, |s| agents.presence(s));
+        let events = self
+            .classes
+            .tick(now.wall, self.settings.lost_after, |s| agents.presence(s));
         for happened in &events {
             self.happened(happened, now);
         }
@@ -290,14 +323,33 @@ impl Core {
         self.tell_candidates();
     }
 
+    pub fn malformed(&mut self) {
+        self.counters.malformed += 1;
+    }
+
+    /// Forgets links not measured since `before`, and routes of classes that are over.
+    pub fn forget_links(&mut self, before: Wall) {
+        let classes = &self.classes;
+        self.links.forget(before, |class| {
+            classes.get(class).is_ok_and(|c| c.state == ClassState::Live)
+        });
+    }
+
     fn attach(&mut self, edge: EdgeId, id: AgentId, attach: &proto::Attach, now: Now) {
         if !self.agents.attach(id, edge, attach, now.wall) {
             return;
         }
-        let subject = self.agents.get(id).map(|a| a.record.subject.clone()).unwrap_or_default();
+        let subject = self
+            .agents
+            .get(id)
+            .map(|a| a.record.subject.clone())
+            .unwrap_or_default();
         self.to_agent(
             id,
-            from_controller::Body::Attached(proto::Attached { now_us: now.wall.as_micros(), subject }),
+            from_controller::Body::Attached(proto::Attached {
+                now_us: now.wall.as_micros(),
+                subject,
+            }),
         );
         self.to_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
         self.planner.held(id, &attach.plans);
@@ -307,20 +359,29 @@ impl Core {
     }
 
     fn class_request(&mut self, id: AgentId, request: &proto::ClassRequest, now: Now) {
-        let Some(subject) = self.agents.get(id).map(|a| a.record.subject.clone()) else { return };
+        let Some(subject) = self.agents.get(id).map(|a| a.record.subject.clone()) else {
+            return;
+        };
         // An agent may come and go in classes that name it, no more.
-        let named = self
-            .classes
-            .get(&request.class)
-            .ok()
-            .and_then(|c| c.participants.iter().find(|p| p.subject == subject).map(|p| p.role));
+        let named = self.classes.get(&request.class).ok().and_then(|c| {
+            c.participants
+                .iter()
+                .find(|p| p.subject == subject)
+                .map(|p| p.role)
+        });
         let result = match named {
-            None => Err(AskError::Class(ClassError::NotIn { subject, class: request.class.clone() })),
+            None => Err(AskError::Class(ClassError::NotIn {
+                subject,
+                class: request.class.clone(),
+            })),
             Some(role) if request.join => self.join_class(&request.class, &subject, role, now),
             Some(_) => self.leave_class(&request.class, &subject, now),
         };
         let error = result.err().map(|e| e.to_string()).unwrap_or_default();
-        let answer = proto::ClassAnswer { request: request.request, error };
+        let answer = proto::ClassAnswer {
+            request: request.request,
+            error,
+        };
         self.to_agent(id, from_controller::Body::ClassAnswer(answer));
     }
 
@@ -363,8 +424,14 @@ impl Core {
 
     fn report_events(&mut self, from: Reporter, report: &proto::Report) {
         let reporter = match from {
-            Reporter::Agent(id) => self.agents.get(id).map(|a| event::Who::Subject(a.record.subject.clone())),
-            Reporter::Edge(id) => self.edges.get(id).map(|e| event::Who::Edge(e.record.name.clone())),
+            Reporter::Agent(id) => self
+                .agents
+                .get(id)
+                .map(|a| event::Who::Subject(a.record.subject.clone())),
+            Reporter::Edge(id) => self
+                .edges
+                .get(id)
+                .map(|e| event::Who::Edge(e.record.name.clone())),
         };
         let Some(reporter) = reporter else { return };
         for reported in &report.events {
@@ -379,8 +446,12 @@ impl Core {
     }
 
     fn tell_candidates(&mut self) {
-        let ids: Vec<_> =
-            self.agents.iter().filter(|a| a.attachment.is_some()).map(|a| a.record.id).collect();
+        let ids: Vec<_> = self
+            .agents
+            .iter()
+            .filter(|a| a.attachment.is_some())
+            .map(|a| a.record.id)
+            .collect();
         for id in ids {
             self.tell_candidates_of(id);
         }
@@ -392,7 +463,9 @@ impl Core {
         let links = &self.links;
         let mut chosen = self
             .edges
-            .candidates(self.settings.candidates, region, id.0, |edge| links.agent_rtt_us(id, edge));
+            .candidates(self.settings.candidates, region, id.0, |edge| {
+                links.agent_rtt_us(id, edge)
+            });
         // Their order is not told, so that a change of rank alone is no news.
         chosen.sort_unstable();
         let told = self.told.entry(id).or_default();
@@ -403,14 +476,21 @@ impl Core {
         told.candidates.clone_from(&chosen);
         let candidates = proto::Candidates {
             version: told.version,
-            edges: chosen.iter().filter_map(|&e| Some(self.edges.get(e)?.info())).collect(),
+            edges: chosen
+                .iter()
+                .filter_map(|&e| Some(self.edges.get(e)?.info()))
+                .collect(),
         };
         self.to_agent(id, from_controller::Body::Candidates(candidates));
     }
 
     fn tell_mesh(&mut self) {
-        let ids: Vec<_> =
-            self.edges.iter().filter(|e| e.connection.is_some()).map(|e| e.record.id).collect();
+        let ids: Vec<_> = self
+            .edges
+            .iter()
+            .filter(|e| e.connection.is_some())
+            .map(|e| e.record.id)
+            .collect();
         for id in ids {
             let mesh = self.edges.mesh(id, &self.busy);
             self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
@@ -420,8 +500,12 @@ impl Core {
     fn tell_revocations(&mut self) {
         self.revocations += 1;
         let list = self.revocation_list();
-        let ids: Vec<_> =
-            self.edges.iter().filter(|e| e.connection.is_some()).map(|e| e.record.id).collect();
+        let ids: Vec<_> = self
+            .edges
+            .iter()
+            .filter(|e| e.connection.is_some())
+            .map(|e| e.record.id)
+            .collect();
         for id in ids {
             self.to_edge(id, controller_to_edge::Body::Revocations(list.clone()));
         }
@@ -436,7 +520,12 @@ impl Core {
                 .filter(|a| a.record.revoked.is_some())
                 .map(|a| a.record.id.0)
                 .collect(),
-            edges: self.edges.revoked().into_iter().map(|e| u32::from(e.get())).collect(),
+            edges: self
+                .edges
+                .revoked()
+                .into_iter()
+                .map(|e| u32::from(e.get()))
+                .collect(),
         }
     }
 
@@ -445,12 +534,16 @@ impl Core {
     }
 
     fn to_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
-        self.out.push_back(Output::ToEdge(id, proto::ControllerToEdge { body: Some(body) }));
+        self.out
+            .push_back(Output::ToEdge(id, proto::ControllerToEdge { body: Some(body) }));
     }
 
     fn to_own(&mut self, id: EdgeId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
-        self.to_edge(id, controller_to_edge::Body::Own(prost::Message::encode_to_vec(&message)));
+        self.to_edge(
+            id,
+            controller_to_edge::Body::Own(prost::Message::encode_to_vec(&message)),
+        );
     }
 
     /// By the agent's uplink; an agent that has none is told when it attaches.
@@ -463,6 +556,9 @@ impl Core {
     fn to_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
         let payload = prost::Message::encode_to_vec(&message);
-        self.to_edge(via, controller_to_edge::Body::ToAgent(proto::ToAgent { agent: id.0, payload }));
+        self.to_edge(
+            via,
+            controller_to_edge::Body::ToAgent(proto::ToAgent { agent: id.0, payload }),
+        );
     }
 }

@@ -36,23 +36,36 @@ fn record(at: Wall, kind: &str, text: String, mut detail: Map<String, Value>) ->
 /// `words` follow the edge's name.
 pub fn edge(at: Wall, kind: &str, name: &str, words: &str) -> EventRecord {
     let text = join("edge", name, words);
-    EventRecord { edge: Some(name.to_owned()), ..record(at, kind, text, Map::new()) }
+    EventRecord {
+        edge: Some(name.to_owned()),
+        ..record(at, kind, text, Map::new())
+    }
 }
 
 /// `words` follow the subject's name.
 pub fn subject(at: Wall, kind: &str, name: &str, words: &str) -> EventRecord {
     let text = join("agent", name, words);
-    EventRecord { subject: Some(name.to_owned()), ..record(at, kind, text, Map::new()) }
+    EventRecord {
+        subject: Some(name.to_owned()),
+        ..record(at, kind, text, Map::new())
+    }
 }
 
 /// `words` follow the class's id.
 pub fn class(at: Wall, kind: &str, id: &str, words: &str) -> EventRecord {
     let text = join("class", id, words);
-    EventRecord { class: Some(id.to_owned()), ..record(at, kind, text, Map::new()) }
+    EventRecord {
+        class: Some(id.to_owned()),
+        ..record(at, kind, text, Map::new())
+    }
 }
 
 fn join(what: &str, name: &str, words: &str) -> String {
-    if words.starts_with('\'') { format!("{what} {name}{words}") } else { format!("{what} {name} {words}") }
+    if words.starts_with('\'') {
+        format!("{what} {name}{words}")
+    } else {
+        format!("{what} {name} {words}")
+    }
 }
 
 pub fn of_class(at: Wall, happened: &ClassEvent) -> EventRecord {
@@ -74,7 +87,9 @@ pub fn of_class(at: Wall, happened: &ClassEvent) -> EventRecord {
         }
         ClassEvent::Joined { class, subject } => about("joined", class, subject, "has joined"),
         ClassEvent::Left { class, subject } => about("left", class, subject, "has left"),
-        ClassEvent::Lost { class, subject } => about("lost", class, subject, "is lost: nothing is heard from its agent"),
+        ClassEvent::Lost { class, subject } => {
+            about("lost", class, subject, "is lost: nothing is heard from its agent")
+        }
         ClassEvent::Back { class, subject } => about("back", class, subject, "is back"),
     }
 }
@@ -86,7 +101,12 @@ pub fn plan(at: Wall, change: &Change, edges: &Edges) -> Option<EventRecord> {
     let mut detail = Map::new();
     detail.insert("route".into(), json!(names));
     detail.insert("reason".into(), change.reason.clone());
-    let text = format!("{}: plan by {}: {}", change.subject, chain(&names), change.reason_text);
+    let text = format!(
+        "{}: plan by {}: {}",
+        change.subject,
+        chain(&names),
+        change.reason_text
+    );
     Some(EventRecord {
         class: Some(change.class.clone()),
         subject: Some(change.subject.clone()),
@@ -108,14 +128,28 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
     };
     // Routes come as numbers of edges; people read names.
     for key in ["from", "to", "route"] {
-        let Some(ids) = detail.get(key).and_then(Value::as_array) else { continue };
-        let ids = ids.iter().filter_map(|id| EdgeId::new(u16::try_from(id.as_u64()?).ok()?)).collect::<Vec<_>>();
+        let Some(ids) = detail.get(key).and_then(Value::as_array) else {
+            continue;
+        };
+        let ids = ids
+            .iter()
+            .filter_map(|id| EdgeId::new(u16::try_from(id.as_u64()?).ok()?))
+            .collect::<Vec<_>>();
         let names = route_names(edges, ids.into_iter());
         detail.insert(key.into(), json!(names));
     }
-    let said = detail.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let said = detail
+        .get("text")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let routes = |key: &str| {
-        let names = detail.get(key)?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned);
+        let names = detail
+            .get(key)?
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned);
         Some(chain(&names.collect::<Vec<_>>()))
     };
     let name = match who {
@@ -135,7 +169,11 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
     if !event.class.is_empty() {
         out.class = Some(event.class.chars().take(super::classes::MAX_NAME).collect());
     }
-    if let Some(edge) = u16::try_from(event.edge).ok().and_then(EdgeId::new).and_then(|id| edges.get(id)) {
+    if let Some(edge) = u16::try_from(event.edge)
+        .ok()
+        .and_then(EdgeId::new)
+        .and_then(|id| edges.get(id))
+    {
         out.edge = Some(edge.record.name.clone());
     }
     out
@@ -150,16 +188,30 @@ pub fn shown(record: &EventRecord) -> model::Event {
         class: record.class.clone(),
         subject: record.subject.clone(),
         edge: record.edge.clone(),
-        text: detail.get("text").and_then(Value::as_str).unwrap_or(&record.kind).to_owned(),
+        text: detail
+            .get("text")
+            .and_then(Value::as_str)
+            .unwrap_or(&record.kind)
+            .to_owned(),
         detail,
     }
 }
 
 /// Names of edges; one that is not known any more is shown by its number.
 pub fn route_names(edges: &Edges, route: impl Iterator<Item = EdgeId>) -> Vec<String> {
-    route.map(|id| edges.get(id).map_or_else(|| id.to_string(), |e| e.record.name.clone())).collect()
+    route
+        .map(|id| {
+            edges
+                .get(id)
+                .map_or_else(|| id.to_string(), |e| e.record.name.clone())
+        })
+        .collect()
 }
 
 fn chain(names: &[String]) -> String {
-    if names.is_empty() { "direct".to_owned() } else { names.join(" > ") }
+    if names.is_empty() {
+        "direct".to_owned()
+    } else {
+        names.join(" > ")
+    }
 }

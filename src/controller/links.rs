@@ -100,8 +100,10 @@ impl Links {
         rtts.sort_unstable();
         if window.has_raw {
             let mono = Mono::from_micros(now.as_micros());
-            let (here, there) =
-                (ClockId(from, boot), ClockId(Reporter::Edge(edge), window.peer_boot));
+            let (here, there) = (
+                ClockId(from, boot),
+                ClockId(Reporter::Edge(edge), window.peer_boot),
+            );
             self.clocks.observe(here, there, window.raw_up_min_us, mono);
             self.clocks.observe(there, here, window.raw_down_min_us, mono);
         }
@@ -143,7 +145,14 @@ impl Links {
         let at = end(window);
         let routes = self.routes.entry((agent, window.class.clone())).or_default();
         if routes.get(&route).is_none_or(|known| known.at <= at) {
-            routes.insert(route, RouteWindow { at, window: window.clone(), rtts });
+            routes.insert(
+                route,
+                RouteWindow {
+                    at,
+                    window: window.clone(),
+                    rtts,
+                },
+            );
         }
     }
 
@@ -175,14 +184,22 @@ impl Links {
         }
         let here = ClockId(from, link.boot);
         let there = ClockId(Reporter::Edge(edge), link.window.peer_boot);
-        let offset = self.clocks.offset(here, there, Mono::from_micros(now.as_micros()))?;
+        let offset = self
+            .clocks
+            .offset(here, there, Mono::from_micros(now.as_micros()))?;
         let up = offset.one_way(link.window.raw_up_min_us);
         let bound = up.bound_us as f64 / 1e3;
         // The offset of the way back is the same one, turned round, and so is its bound.
         let down_us = link.window.raw_down_min_us.saturating_add(offset.estimate_us());
         Some((
-            OneWayMs { delay: up.delay_us as f64 / 1e3, error: bound },
-            OneWayMs { delay: down_us as f64 / 1e3, error: bound },
+            OneWayMs {
+                delay: up.delay_us as f64 / 1e3,
+                error: bound,
+            },
+            OneWayMs {
+                delay: down_us as f64 / 1e3,
+                error: bound,
+            },
         ))
     }
 }
@@ -215,7 +232,10 @@ impl RouteWindow {
 /// Median and 95th percentile of ascending round trips.
 pub fn rtt_ms(rtts: &[u32]) -> Option<Rtt> {
     let at = |percent| percentile_of_sorted(rtts, percent).map(|us| f64::from(us) / 1e3);
-    Some(Rtt { p50: at(50.0)?, p95: at(95.0)? })
+    Some(Rtt {
+        p50: at(50.0)?,
+        p95: at(95.0)?,
+    })
 }
 
 /// Share lost up, share lost down, in one window; what is lost without a direction counts as down, and
@@ -231,7 +251,11 @@ pub fn losses(ledger: &proto::Ledger) -> (Option<f64>, Option<f64>) {
 
 /// When a window ended, in the controller's time.
 pub fn end(window: &proto::Window) -> Wall {
-    Wall::from_micros(window.start_us.saturating_add(i64::from(window.length_ms).saturating_mul(1_000)))
+    Wall::from_micros(
+        window
+            .start_us
+            .saturating_add(i64::from(window.length_ms).saturating_mul(1_000)),
+    )
 }
 
 fn round_trips(blob: &[u8]) -> Option<Vec<u32>> {

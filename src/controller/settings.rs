@@ -28,11 +28,15 @@ impl Settings {
                 .lost_after_s
                 .map_or(config::LOST_AFTER, |s| Duration::from_secs(u64::from(s))),
             keep_reports: config.keep_reports_h.map_or(config::KEEP_REPORTS, hours),
-            keep_classes: config.keep_classes_d.map_or(config::KEEP_CLASSES, |d| hours(24 * d)),
+            keep_classes: config
+                .keep_classes_d
+                .map_or(config::KEEP_CLASSES, |d| hours(24 * d)),
             keep_ended: Duration::from_secs(3_600),
             idle_kbps: config.agent_idle_kbps.unwrap_or(config::IDLE_KBPS),
             in_class_kbps: config.agent_in_class_kbps.unwrap_or(config::IN_CLASS_KBPS),
-            drain: edge.drain_s.map_or(config::DRAIN, |s| Duration::from_secs(u64::from(s))),
+            drain: edge
+                .drain_s
+                .map_or(config::DRAIN, |s| Duration::from_secs(u64::from(s))),
         }
     }
 
@@ -45,6 +49,9 @@ impl Settings {
     }
 
     pub(super) fn drain(&self, on: bool) -> proto::Drain {
-        proto::Drain { on, seconds: u32::try_from(self.drain.as_secs()).unwrap_or(u32::MAX) }
+        proto::Drain {
+            on,
+            seconds: u32::try_from(self.drain.as_secs()).unwrap_or(u32::MAX),
+        }
     }
 }

@@ -22,7 +22,6 @@ use crate::{
 #[derive(Debug)]
 pub enum Told {
     Mesh(proto::Mesh),
-    Drain(proto::Drain),
     /// An answer to the edge's own messages.
     Own(proto::FromController),
     Connected,
@@ -149,7 +148,6 @@ async fn read(shared: &Shared, told: &mpsc::Sender<Told>, mut from: ControlRecei
             }
             Some(controller_to_edge::Body::Drain(drain)) => {
                 serve::set_draining(shared, drain.on, drain.seconds);
-                let _ = told.send(Told::Drain(drain)).await;
             }
             Some(controller_to_edge::Body::Own(bytes)) => {
                 if let Ok(message) = proto::decode(&bytes) {

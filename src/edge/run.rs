@@ -289,7 +289,6 @@ impl Main {
     fn told(&mut self, told: Told) {
         match told {
             Told::Mesh(mesh) => self.mesh.set(&mesh),
-            Told::Drain(_) => {}
             Told::Own(proto::FromController {
                 body: Some(from_controller::Body::ReportAck(ack)),
             }) => {

@@ -22,10 +22,11 @@ pub const P95_SAMPLES: usize = 40;
 /// route would be taken again in the middle of one.
 pub const HOLD_DOWN: Duration = Duration::from_secs(10);
 
-/// Longest hold-down: a route that flaps for hours costs six moves an hour at most.
-pub const HOLD_DOWN_MAX: Duration = Duration::from_secs(600);
+/// Longest hold-down: a route that flaps for hours costs twelve moves an hour at most.
+pub const HOLD_DOWN_MAX: Duration = Duration::from_secs(300);
 
-/// After this long without trouble the count of a route's troubles begins anew.
+/// After this long without trouble the count of a route's troubles begins anew. Longer than the longest
+/// hold-down, or nothing would ever be held longer than once.
 pub const FLAPS_FORGOTTEN: Duration = Duration::from_secs(900);
 
 /// Standbys beside the primary: replayed on home links, three standing routes with a live choice reach
@@ -155,9 +156,17 @@ pub const LOSS_FLED: f64 = 0.15;
 /// the logarithm of the rate, which holds the false alarms per hour where they are.
 pub const LOSS_THRESHOLD: f64 = 9.0;
 
+/// Evidence is kept to this multiple of its threshold: above one, so that an alarm lasts until there is
+/// somewhere to go; not far above, so that a route that has healed is clean (below half) in six seconds.
+pub const EVIDENCE_CAP: f64 = 1.5;
+
 /// Misses within one grid step that count in the test: a burst of media lost within 100 ms is one
 /// event and not a dozen.
 pub const MISSES_A_STEP: u32 = 2;
+
+/// Outcomes come late: for this long after an outage or a stall of the access line, misses are taken to
+/// be of that time, and not to be loss.
+pub const OUTCOME_LAG: Duration = Duration::from_secs(2);
 
 /// Loss from which a route is left even for one over the budget: no concealment copes with it.
 pub const LOSS_HEAVY: f64 = 0.25;

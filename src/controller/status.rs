@@ -1,0 +1,320 @@
+//! The state of everything, as the API shows it.
+
+use corridor_probes::{AgentId, EdgeId, Route, Wall};
+
+use super::{
+    agents::{Agent, CLOCK_OFF_S},
+    core::{Core, Now},
+    event::route_names,
+    links::{self, Link},
+};
+use crate::{
+    api::{
+        model::{
+            AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, LegStatus, LinkStatus, ParticipantStatus,
+            Quality, Rtt, Status,
+        },
+        time_text,
+    },
+    reporting::route_from,
+    store::records::{ClassRecord, ClassState, ParticipantRecord, Reporter},
+};
+
+/// A leg's newest window speaks for the present this long: two reports and a bit.
+const FRESH_S: f64 = 25.0;
+
+impl Core {
+    pub fn status(&self, now: Now, store_bytes: u64) -> Status {
+        Status {
+            controller: ControllerStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                now: time_text::text(now.wall),
+                uptime_s: now.mono.since(self.started.mono).as_secs(),
+                reports: self.counters.reports,
+                repeats: self.counters.repeats,
+                store_bytes,
+            },
+            edges: self.edges.iter().map(edge).collect(),
+            agents: self.agents.iter().map(|a| self.agent(a, now.wall)).collect(),
+            links: self
+                .links
+                .iter()
+                .flat_map(|(from, to, link)| self.link(from, to, link, now.wall))
+                .collect(),
+            classes: self.classes.iter().map(|c| self.class(c, now.wall)).collect(),
+        }
+    }
+
+    pub fn class_status(&self, id: &str, now: Now) -> Option<ClassStatus> {
+        self.classes
+            .get(id)
+            .ok()
+            .map(|record| self.class(record, now.wall))
+    }
+
+    fn agent(&self, agent: &Agent, now: Wall) -> AgentStatus {
+        let subject = &agent.record.subject;
+        let classes: Vec<_> = self
+            .classes
+            .iter()
+            .filter(|c| c.state == ClassState::Live)
+            .filter(|c| {
+                c.participants
+                    .iter()
+                    .any(|p| p.subject == *subject && p.left.is_none())
+            })
+            .map(|c| c.id.clone())
+            .collect();
+        let attachment = agent.attachment.as_ref();
+        let said = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+        AgentStatus {
+            subject: subject.clone(),
+            id: agent.record.id.to_string(),
+            state: agent.state(now, !classes.is_empty()),
+            uplink: attachment
+                .and_then(|a| self.edges.get(a.uplink))
+                .map(|e| e.record.name.clone()),
+            version: attachment.and_then(|a| said(&a.version)),
+            platform: attachment.and_then(|a| said(&a.platform)),
+            link_type: attachment.and_then(|a| said(&a.link_type)),
+            clock_off_s: attachment
+                .map(|a| a.clock_off_s)
+                .filter(|off| off.abs() > CLOCK_OFF_S),
+            tags: agent.record.tags.clone(),
+            classes,
+            last_seen: agent.record.last_seen.map(time_text::text),
+            spool_rows: agent.host.spool_rows,
+            spool_dropped: agent.host.spool_dropped,
+        }
+    }
+
+    /// Both directions of a link, each with its own counts.
+    fn link(&self, from: Reporter, to: EdgeId, link: &Link, now: Wall) -> Vec<LinkStatus> {
+        let (Some(here), Some(there)) = (self.reporter_name(from), self.edge_name(to)) else {
+            return Vec::new();
+        };
+        let totals = link.totals();
+        let (up, down) = link.window.ledger.as_ref().map_or((None, None), links::losses);
+        let one_way = self.links.one_way(from, to, now);
+        let jitter = |us: u32| (!link.rtts.is_empty()).then(|| f64::from(us) / 1e3);
+        let common = LinkStatus {
+            from: String::new(),
+            to: String::new(),
+            window_s: f64::from(link.window.length_ms) / 1e3,
+            sent: 0,
+            lost: 0,
+            loss: None,
+            rtt_ms: link.rtt_ms(),
+            owd_ms: None,
+            owd_error_ms: None,
+            jitter_ms: None,
+            age_s: Some(now.since(link.at).as_secs_f64()),
+        };
+        vec![
+            LinkStatus {
+                from: here.clone(),
+                to: there.clone(),
+                sent: totals.sent,
+                lost: totals.lost_up,
+                loss: up,
+                owd_ms: one_way.map(|(up, _)| up.delay),
+                owd_error_ms: one_way.map(|(up, _)| up.error),
+                jitter_ms: jitter(link.window.jitter_up_us),
+                ..common.clone()
+            },
+            LinkStatus {
+                from: there,
+                to: here,
+                sent: totals.answered,
+                lost: totals.lost_down,
+                loss: down,
+                owd_ms: one_way.map(|(_, down)| down.delay),
+                owd_error_ms: one_way.map(|(_, down)| down.error),
+                jitter_ms: jitter(link.window.jitter_down_us),
+                ..common
+            },
+        ]
+    }
+
+    fn class(&self, record: &ClassRecord, now: Wall) -> ClassStatus {
+        let view = self.planner.class(&record.id);
+        let live = record.state == ClassState::Live;
+        let participants: Vec<_> = record
+            .participants
+            .iter()
+            .map(|p| self.participant(record, p, live, now))
+            .collect();
+        let quality = if live {
+            worst(&participants)
+        } else {
+            Quality::Unknown
+        };
+        ClassStatus {
+            id: record.id.clone(),
+            state: record.state,
+            outcome: record.outcome,
+            quality,
+            hub: view.hub.and_then(|hub| self.edge_name(hub)),
+            target: record.target.clone(),
+            budget_ms: f64::from(record.budget_us) / 1e3,
+            budget_on: record.budget_on,
+            protect: record.protect,
+            start: record.start.map(time_text::text),
+            end: record.end.map(time_text::text),
+            began: record.began.map(time_text::text),
+            ended: record.ended.map(time_text::text),
+            rtt_ms: if live {
+                view.worst_pair_ms.map(|(p50, p95)| Rtt { p50, p95 })
+            } else {
+                None
+            },
+            participants,
+        }
+    }
+
+    fn participant(
+        &self,
+        class: &ClassRecord,
+        participant: &ParticipantRecord,
+        live: bool,
+        now: Wall,
+    ) -> ParticipantStatus {
+        let legs: Vec<_> = if live && participant.left.is_none() {
+            self.leg(class, &participant.subject, now).into_iter().collect()
+        } else {
+            Vec::new()
+        };
+        ParticipantStatus {
+            subject: participant.subject.clone(),
+            role: participant.role,
+            quality: self.quality(class, participant, live, legs.first()),
+            joined: participant.joined.map(time_text::text),
+            left: participant.left.map(time_text::text),
+            legs,
+        }
+    }
+
+    fn leg(&self, class: &ClassRecord, subject: &str, now: Wall) -> Option<LegStatus> {
+        let plan = self.planner.leg(&class.id, subject)?;
+        let agent = self.agents.by_subject(subject)?;
+        let state = agent.legs.get(&class.id);
+        let in_use = state.and_then(|s| route_from(s.in_use.as_ref()?));
+        let names = |route: &Route| route_names(&self.edges, route.edges());
+        let window = in_use
+            .or_else(|| plan.routes.first().copied())
+            .and_then(|route| self.links.route(agent.record.id, &class.id, route));
+        let loss = window.and_then(|w| {
+            let ledger = w.window.ledger.as_ref()?;
+            let lost = ledger.sent.checked_sub(ledger.received)?;
+            (ledger.sent > 0).then(|| f64::from(lost) / f64::from(ledger.sent))
+        });
+        Some(LegStatus {
+            to: self.far_end_name(&plan.far_end),
+            plan: plan.version,
+            primary: plan.routes.first().map(names).unwrap_or_default(),
+            standbys: plan.routes.iter().skip(1).map(names).collect(),
+            in_use: in_use.as_ref().map(names),
+            rtt_ms: window.and_then(|w| w.rtt_ms()),
+            loss,
+            budget_ms: plan.budget.as_secs_f64() * 1e3,
+            switches: state.map_or(0, |s| s.switches),
+            reason: plan
+                .reason
+                .describe(&|id| self.edge_name(id).unwrap_or_else(|| id.to_string())),
+            reason_detail: serde_json::to_value(&plan.reason).unwrap_or_default(),
+            age_s: window.map(|w| now.since(w.at).as_secs_f64()),
+        })
+    }
+
+    fn quality(
+        &self,
+        class: &ClassRecord,
+        participant: &ParticipantRecord,
+        live: bool,
+        leg: Option<&LegStatus>,
+    ) -> Quality {
+        if !live || participant.left.is_some() {
+            return Quality::Unknown;
+        }
+        if self.classes.is_lost(&class.id, &participant.subject) {
+            return Quality::Outage;
+        }
+        let Some(leg) = leg.filter(|l| l.age_s.is_some_and(|age| age <= FRESH_S)) else {
+            return Quality::Unknown;
+        };
+        let at_risk = self
+            .agents
+            .by_subject(&participant.subject)
+            .and_then(|a| a.legs.get(&class.id))
+            .is_some_and(|state| state.at_risk);
+        match leg.rtt_ms {
+            // Probes went out and none came back.
+            None => Quality::Outage,
+            Some(rtt) if at_risk || rtt.p95 > leg.budget_ms => Quality::AtRisk,
+            Some(_) => Quality::Good,
+        }
+    }
+
+    pub(super) fn edge_name(&self, id: EdgeId) -> Option<String> {
+        self.edges.get(id).map(|e| e.record.name.clone())
+    }
+
+    fn subject_of(&self, id: AgentId) -> Option<String> {
+        self.agents.get(id).map(|a| a.record.subject.clone())
+    }
+
+    fn reporter_name(&self, reporter: Reporter) -> Option<String> {
+        match reporter {
+            Reporter::Agent(id) => self.subject_of(id).map(|subject| format!("agent:{subject}")),
+            Reporter::Edge(id) => self.edge_name(id),
+        }
+    }
+
+    fn far_end_name(&self, far: &crate::route::FarEnd) -> String {
+        match far {
+            crate::route::FarEnd::Agent(id) => {
+                format!("agent:{}", self.subject_of(*id).unwrap_or_else(|| id.to_string()))
+            }
+            crate::route::FarEnd::Target(target) => format!("target:{target}"),
+            crate::route::FarEnd::Hub(id) => {
+                format!("hub:{}", self.edge_name(*id).unwrap_or_else(|| id.to_string()))
+            }
+        }
+    }
+}
+
+fn edge(edge: &super::edges::Edge) -> EdgeStatus {
+    let status = &edge.status;
+    let up = edge.connection.is_some();
+    EdgeStatus {
+        name: edge.record.name.clone(),
+        state: edge.state(),
+        region: edge.record.region.clone(),
+        addresses: edge.record.addresses.clone(),
+        agents: if up { status.agents } else { 0 },
+        cpu: up.then_some(status.cpu),
+        rss_bytes: (up && status.rss_bytes > 0).then_some(status.rss_bytes),
+        forwarded: status.forwarded,
+        local_drops: status.local_drops,
+        refused: status.refused,
+        version: edge.version.clone(),
+        last_seen: edge.last_seen.map(time_text::text),
+    }
+}
+
+/// A class is as well as its worst present participant; one that never came says nothing yet.
+fn worst(participants: &[ParticipantStatus]) -> Quality {
+    let present = participants
+        .iter()
+        .filter(|p| p.left.is_none() && p.joined.is_some());
+    let rank = |q: Quality| match q {
+        Quality::Good => 0,
+        Quality::Unknown => 1,
+        Quality::AtRisk => 2,
+        Quality::Outage => 3,
+    };
+    present
+        .map(|p| p.quality)
+        .max_by_key(|&q| rank(q))
+        .unwrap_or(Quality::Unknown)
+}
