@@ -20,6 +20,7 @@ use crate::{
     awake::Awake,
     config::Config,
     control::{At, NodeStatus, Reply, Request, Requests, Server, Status},
+    gateway::{Gateway, Refused},
     model::Cause,
     netns::{self, Device, NetnsError, Run},
     network::{Event, Network, NodeIx, Place},
@@ -83,6 +84,8 @@ pub struct Emulator {
     settings: BTreeMap<Place, Settings>,
     network: Network<Box<[u8]>>,
     devices: Vec<Device>,
+    /// Of the nodes that have one.
+    gateways: BTreeMap<NodeIx, Gateway>,
     /// What the kernel had dropped at the last reset.
     dropped_before: u64,
     outside: Outside,
@@ -138,6 +141,7 @@ impl Emulator {
             network: network(&config),
             settings: config.places.clone(),
             devices,
+            gateways: gateways(&config),
             dropped_before: 0,
             outside: Outside {
                 requests,
@@ -268,12 +272,18 @@ impl Emulator {
                 }
             };
             let now = sys::mono_now();
-            let packet = &self.buffer[..n];
+            let packet = &mut self.buffer[..n];
             if let Some(awake) = &mut self.punctuality.awake {
                 awake.traffic(now);
             }
-            if let Some(head) = Head::parse(packet) {
-                self.network.enter(now, node, head, packet.into());
+            let Some(head) = Head::parse(packet) else { continue };
+            match self
+                .gateways
+                .get_mut(&node)
+                .map(|gateway| gateway.outbound(now, packet))
+            {
+                None | Some(Ok(())) => self.network.enter(now, node, head, (&*packet).into()),
+                Some(Err(Refused)) => self.network.refuse(now, node, head),
             }
         }
         Ok(())
@@ -282,18 +292,22 @@ impl Emulator {
     fn write_due(&mut self) {
         let mut now = sys::mono_now();
         for _ in 0..BATCH {
-            let Some(departure) = self.network.leave(now) else {
+            let Some(mut departure) = self.network.leave(now) else {
                 break;
             };
             let mut tun = &self.devices[usize::from(departure.tag.to.0)].tun;
             let at = sys::mono_now();
             let (tag, due) = (departure.tag, departure.due);
+            let gateway = self.gateways.get_mut(&tag.to);
+            let passed = gateway.map_or(Ok(()), |gateway| gateway.inbound(at, &mut departure.payload));
             // In order: what the network saw before this departure comes first.
             self.network.take_events(&mut self.events);
-            self.events.push(match tun.write(&departure.payload) {
-                Ok(_) => Event::Left { tag, due, at },
-                Err(_) => Event::Lost(tag, Cause::Device),
-            });
+            self.events
+                .push(match passed.map(|()| tun.write(&departure.payload)) {
+                    Ok(Ok(_)) => Event::Left { tag, due, at },
+                    Ok(Err(_)) => Event::Lost(tag, Cause::Device),
+                    Err(Refused) => Event::Lost(tag, Cause::Gateway),
+                });
             now = at;
         }
         self.network.take_events(&mut self.events);
@@ -454,13 +468,28 @@ impl Emulator {
 fn network(config: &Config) -> Network<Box<[u8]>> {
     let addresses = (0u16..)
         .zip(&config.nodes)
-        .flat_map(|(i, node)| node.addresses.iter().map(move |&address| (address, NodeIx(i))))
+        .flat_map(|(i, node)| {
+            // Behind a translator only the public address can be reached.
+            let addresses = match node.nat {
+                Some(nat) => vec![nat.public.into()],
+                None => node.addresses.clone(),
+            };
+            addresses.into_iter().map(move |address| (address, NodeIx(i)))
+        })
         .collect();
     let pipes = config
         .places
         .iter()
         .filter_map(|(&place, settings)| settings.impairment().ok().map(|impairment| (place, impairment)));
     Network::new(addresses, pipes, config.seed)
+}
+
+fn gateways(config: &Config) -> BTreeMap<NodeIx, Gateway> {
+    (0u16..)
+        .zip(&config.nodes)
+        .filter(|(_, node)| node.nat.is_some() || !node.only_ports.is_empty())
+        .map(|(i, node)| (NodeIx(i), Gateway::new(node.only_ports.clone(), node.nat)))
+        .collect()
 }
 
 fn create(path: &Path) -> Result<File, EmulatorError> {
