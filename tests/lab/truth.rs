@@ -60,9 +60,11 @@ fn round_trips_and_losses_are_the_emulators() {
         let address = world.node(server).address().to_string();
         let listen = format!("{address}:2112");
         // Without a least interval: irtt drops what comes closer together, as it does after a stall.
-        let reflector = world
-            .node(server)
-            .spawn("irtt", ["server", "-i", "0", "-b", listen.as_str()], []);
+        let mut reflector =
+            world
+                .node(server)
+                .spawn("irtt", ["server", "-i", "0", "-b", listen.as_str()], []);
+        reflector.wait_for_udp(2112, Duration::from_secs(20));
         let mut probe = world.node(client).spawn(
             "irtt",
             [
