@@ -68,6 +68,40 @@ impl Proc {
         }
     }
 
+    /// Waits until it, or another process in its node, has bound a UDP `port`; panics if it ends before
+    /// that, or after `limit`.
+    pub fn wait_for_udp(&mut self, port: u16, limit: Duration) {
+        let wanted = format!("{port:04X}");
+        let mut left = limit;
+        while !self.udp_ports().contains(&wanted) {
+            left = left.checked_sub(LOOK).unwrap_or_default();
+            assert!(
+                self.ended().is_none() && !left.is_zero(),
+                "{} has not bound UDP port {port}; it said:\n{}",
+                self.name,
+                self.stderr()
+            );
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// The UDP ports bound in its namespace, as four hexadecimal digits; none while it is still on
+    /// its way there.
+    fn udp_ports(&self) -> Vec<String> {
+        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let pid = self.pid().to_string();
+        if namespace(&pid) == namespace("self") {
+            return Vec::new();
+        }
+        let table = |name| fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+        [table("udp"), table("udp6")]
+            .iter()
+            .flat_map(|table| table.lines().skip(1))
+            .filter_map(|line| line.split_whitespace().nth(1)?.rsplit(':').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("wait for a child")

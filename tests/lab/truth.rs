@@ -59,9 +59,12 @@ fn round_trips_and_losses_are_the_emulators() {
         world.reset_stats();
         let address = world.node(server).address().to_string();
         let listen = format!("{address}:2112");
-        let reflector = world
-            .node(server)
-            .spawn("irtt", ["server", "-b", listen.as_str()], []);
+        // Without a least interval: irtt drops what comes closer together, as it does after a stall.
+        let mut reflector =
+            world
+                .node(server)
+                .spawn("irtt", ["server", "-i", "0", "-b", listen.as_str()], []);
+        reflector.wait_for_udp(2112, Duration::from_secs(20));
         let mut probe = world.node(client).spawn(
             "irtt",
             [
@@ -88,7 +91,14 @@ fn round_trips_and_losses_are_the_emulators() {
         let up = world.row(client, server, Proto::Udp, LENGTH..=LENGTH);
         let down = world.row(server, client, Proto::Udp, LENGTH..=LENGTH);
         assert_eq!(up.sent, count("packets_sent"));
-        assert_eq!(up.delivered, count("server_packets_received"));
+        // The server's count comes with its replies, so what it received after the last one that arrived
+        // is not in it.
+        let heard = count("server_packets_received");
+        if down.lost == 0 {
+            assert_eq!(up.delivered, heard);
+        } else {
+            assert!((down.delivered..=up.delivered).contains(&heard), "{heard}");
+        }
         assert_eq!(down.sent, up.delivered);
         assert_eq!(down.delivered, count("packets_received"));
 

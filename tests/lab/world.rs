@@ -209,7 +209,7 @@ impl World {
         if stats.void {
             let p99 = stats.lateness.map_or(0.0, |lateness| lateness.p99_ms);
             say(format_args!(
-                "VOID: this machine was late by {p99:.3} ms (p99); times are not judged"
+                "VOID: this machine was late by {p99:.3} ms (p99); its times prove nothing"
             ));
         }
         stats.void

@@ -4,11 +4,13 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 use serde::Deserialize;
 
 use crate::{
+    gateway::Nat,
     network::{NodeIx, Place},
     settings::Settings,
 };
@@ -38,6 +40,15 @@ struct RawNode {
     access: Settings,
     up: Settings,
     down: Settings,
+    only_ports: Vec<u16>,
+    nat: Option<RawNat>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNat {
+    public: Ipv4Addr,
+    forget_s: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +69,9 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Of its device, bytes.
     pub mtu: u16,
+    /// The ports that a filter before it lets pass; empty without one.
+    pub only_ports: Vec<u16>,
+    pub nat: Option<Nat>,
 }
 
 /// A world that can be run.
@@ -152,10 +166,41 @@ fn nodes(raw: &RawConfig, errors: &mut Vec<String>) -> Vec<Node> {
                 errors.push(format!("nodes.{name}: {address} cannot be a node's"));
             }
         }
-        let name = name.clone();
-        nodes.push(Node { name, addresses, mtu });
+        nodes.push(Node {
+            name: name.clone(),
+            addresses,
+            mtu,
+            only_ports: node.only_ports.clone(),
+            nat: node
+                .nat
+                .as_ref()
+                .and_then(|nat| nat.check(name, &mut owners, errors)),
+        });
     }
     nodes
+}
+
+impl RawNat {
+    fn check<'a>(
+        &self,
+        name: &'a str,
+        owners: &mut BTreeMap<IpAddr, &'a str>,
+        errors: &mut Vec<String>,
+    ) -> Option<Nat> {
+        if let Some(other) = owners.insert(self.public.into(), name) {
+            errors.push(format!("nodes.{name}.nat: {} is {other}'s already", self.public));
+        }
+        let forget = Duration::try_from_secs_f64(self.forget_s)
+            .ok()
+            .filter(|forget| !forget.is_zero());
+        if forget.is_none() {
+            errors.push(format!("nodes.{name}.nat: forget_s = {}", self.forget_s));
+        }
+        Some(Nat {
+            public: self.public,
+            forget: forget?,
+        })
+    }
 }
 
 fn places(raw: &RawConfig, nodes: &[Node], errors: &mut Vec<String>) -> BTreeMap<Place, Settings> {
@@ -260,6 +305,7 @@ mod tests {
             [nodes.b]
             addresses = ["10.0.0.1"]
             mtu = 100
+            nat = { public = "10.0.0.1", forget_s = 0 }
             [[link]]
             between = ["b", "x"]
             [[link]]
@@ -273,6 +319,8 @@ mod tests {
             "127.0.0.1 cannot be",
             "nodes.b: 10.0.0.1 is A_'s already",
             "mtu = 100",
+            "nodes.b.nat: 10.0.0.1 is b's already",
+            "forget_s = 0",
             "no node `x`",
             "link 2: from `b` to itself",
             "link A_ > b: loss = 2 is outside 0..=1",

@@ -19,16 +19,18 @@ use corridor_probes::Mono;
 use crate::{
     awake::Awake,
     config::Config,
-    control::{At, NodeStatus, Reply, Request, Requests, Server, Status},
+    control::{NodeStatus, Requests, Server, Status},
+    gateway::{Gateway, Refused},
     model::Cause,
-    netns::{self, Device, NetnsError, Run},
+    netns::{Device, NetnsError, Run},
     network::{Event, Network, NodeIx, Place},
     packet::Head,
     recorder::{Message, Outcome, Recorder},
     settings::Settings,
-    stats::{Filter, Query},
     sys,
 };
+
+mod answer;
 
 /// How long before a packet is due sleeping ends: what a timer may be late on a busy machine.
 const SPIN: Duration = Duration::from_micros(60);
@@ -83,6 +85,8 @@ pub struct Emulator {
     settings: BTreeMap<Place, Settings>,
     network: Network<Box<[u8]>>,
     devices: Vec<Device>,
+    /// Of the nodes that have one.
+    gateways: BTreeMap<NodeIx, Gateway>,
     /// What the kernel had dropped at the last reset.
     dropped_before: u64,
     outside: Outside,
@@ -138,6 +142,7 @@ impl Emulator {
             network: network(&config),
             settings: config.places.clone(),
             devices,
+            gateways: gateways(&config),
             dropped_before: 0,
             outside: Outside {
                 requests,
@@ -268,12 +273,18 @@ impl Emulator {
                 }
             };
             let now = sys::mono_now();
-            let packet = &self.buffer[..n];
+            let packet = &mut self.buffer[..n];
             if let Some(awake) = &mut self.punctuality.awake {
                 awake.traffic(now);
             }
-            if let Some(head) = Head::parse(packet) {
-                self.network.enter(now, node, head, packet.into());
+            let Some(head) = Head::parse(packet) else { continue };
+            match self
+                .gateways
+                .get_mut(&node)
+                .map(|gateway| gateway.outbound(now, packet))
+            {
+                None | Some(Ok(())) => self.network.enter(now, node, head, (&*packet).into()),
+                Some(Err(Refused)) => self.network.refuse(now, node, head),
             }
         }
         Ok(())
@@ -282,141 +293,25 @@ impl Emulator {
     fn write_due(&mut self) {
         let mut now = sys::mono_now();
         for _ in 0..BATCH {
-            let Some(departure) = self.network.leave(now) else {
+            let Some(mut departure) = self.network.leave(now) else {
                 break;
             };
             let mut tun = &self.devices[usize::from(departure.tag.to.0)].tun;
             let at = sys::mono_now();
             let (tag, due) = (departure.tag, departure.due);
+            let gateway = self.gateways.get_mut(&tag.to);
+            let passed = gateway.map_or(Ok(()), |gateway| gateway.inbound(at, &mut departure.payload));
             // In order: what the network saw before this departure comes first.
             self.network.take_events(&mut self.events);
-            self.events.push(match tun.write(&departure.payload) {
-                Ok(_) => Event::Left { tag, due, at },
-                Err(_) => Event::Lost(tag, Cause::Device),
-            });
+            self.events
+                .push(match passed.map(|()| tun.write(&departure.payload)) {
+                    Ok(Ok(_)) => Event::Left { tag, due, at },
+                    Ok(Err(_)) => Event::Lost(tag, Cause::Device),
+                    Err(Refused) => Event::Lost(tag, Cause::Gateway),
+                });
             now = at;
         }
         self.network.take_events(&mut self.events);
-    }
-
-    /// Answers requests. What was sent before a request is read before it is answered, so that it is
-    /// counted, and treated as it was to be treated then.
-    fn answer(&mut self) -> Result<Turn, EmulatorError> {
-        while let Some((request, reply)) = self.outside.requests.next() {
-            for i in (0u16..).take(self.devices.len()) {
-                self.read(NodeIx(i), netns::TX_QUEUE_LEN)?;
-            }
-            let answer = match request {
-                Request::Set {
-                    at,
-                    settings,
-                    replace,
-                } => self.set(&at, &settings, replace),
-                Request::Stall { node, ms } => self.stall(&node, ms),
-                Request::Status => Ok(Reply::Status(self.status())),
-                Request::ResetStats => {
-                    self.reset();
-                    Ok(Reply::Done)
-                }
-                Request::Stats { filter } => match self.query(&filter) {
-                    Ok(query) => {
-                        self.flush();
-                        self.send(Message::Stats {
-                            query,
-                            unrouted: self.network.unrouted(),
-                            kernel_dropped: self.dropped() - self.dropped_before,
-                            reply,
-                        });
-                        continue;
-                    }
-                    Err(error) => Err(error),
-                },
-                Request::Quit => {
-                    let _ = reply.send(Reply::Done);
-                    return Ok(Turn::End);
-                }
-            };
-            // Whoever asked may have gone.
-            let _ = reply.send(answer.unwrap_or_else(|error| Reply::Error { error }));
-        }
-        Ok(Turn::GoOn)
-    }
-
-    fn set(&mut self, at: &At, settings: &Settings, replace: bool) -> Result<Reply, String> {
-        let mut changes = Vec::new();
-        for place in self.places(at)? {
-            let base = self.settings.get(&place).filter(|_| !replace);
-            let settings = settings.over(base.unwrap_or(&Settings::default()));
-            let impairment = settings.impairment().map_err(|errors| {
-                let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                format!("{}: {}", self.config.describe(place), errors.join("; "))
-            })?;
-            changes.push((place, settings, impairment));
-        }
-        for (place, settings, impairment) in changes {
-            self.network.set(place, impairment, self.config.seed);
-            self.settings.insert(place, settings);
-        }
-        Ok(Reply::Done)
-    }
-
-    fn places(&self, at: &At) -> Result<Vec<Place>, String> {
-        let link = |from: &str, to: &str| match (self.node(from)?, self.node(to)?) {
-            (from, to) if from == to => Err("a node has no link to itself".to_owned()),
-            (from, to) => Ok(Place::Link(from, to)),
-        };
-        Ok(match at {
-            At::OneWay(from, to) => vec![link(from, to)?],
-            At::BothWays(a, b) => vec![link(a, b)?, link(b, a)?],
-            At::Up(node) => vec![Place::Up(self.node(node)?)],
-            At::Down(node) => vec![Place::Down(self.node(node)?)],
-            At::Access(node) => vec![Place::Up(self.node(node)?), Place::Down(self.node(node)?)],
-            At::Links => self
-                .settings
-                .keys()
-                .copied()
-                .filter(|place| matches!(place, Place::Link(..)))
-                .collect(),
-        })
-    }
-
-    fn stall(&mut self, node: &str, ms: u64) -> Result<Reply, String> {
-        let node = self.node(node)?;
-        self.network
-            .stall(sys::mono_now(), node, Duration::from_millis(ms));
-        Ok(Reply::Done)
-    }
-
-    fn reset(&mut self) {
-        self.flush();
-        let epoch = self.network.next_epoch();
-        self.dropped_before = self.dropped();
-        self.send(Message::Reset { epoch });
-    }
-
-    fn query(&self, filter: &Filter) -> Result<Query, String> {
-        let node = |name: &Option<String>| name.as_deref().map(|name| self.node(name)).transpose();
-        Ok(Query {
-            from: node(&filter.from)?,
-            to: node(&filter.to)?,
-            proto: filter.proto,
-            min_len: filter.min_len,
-            max_len: filter.max_len,
-        })
-    }
-
-    fn node(&self, name: &str) -> Result<NodeIx, String> {
-        self.config
-            .find(name)
-            .ok_or_else(|| format!("there is no node `{name}`"))
-    }
-
-    /// What the kernel dropped before this process could read it, since the start.
-    fn dropped(&self) -> u64 {
-        self.devices
-            .iter()
-            .map(|device| device.dropped().unwrap_or(0))
-            .sum()
     }
 
     fn stdin_ended(&self) -> bool {
@@ -454,13 +349,28 @@ impl Emulator {
 fn network(config: &Config) -> Network<Box<[u8]>> {
     let addresses = (0u16..)
         .zip(&config.nodes)
-        .flat_map(|(i, node)| node.addresses.iter().map(move |&address| (address, NodeIx(i))))
+        .flat_map(|(i, node)| {
+            // Behind a translator only the public address can be reached.
+            let addresses = match node.nat {
+                Some(nat) => vec![nat.public.into()],
+                None => node.addresses.clone(),
+            };
+            addresses.into_iter().map(move |address| (address, NodeIx(i)))
+        })
         .collect();
     let pipes = config
         .places
         .iter()
         .filter_map(|(&place, settings)| settings.impairment().ok().map(|impairment| (place, impairment)));
     Network::new(addresses, pipes, config.seed)
+}
+
+fn gateways(config: &Config) -> BTreeMap<NodeIx, Gateway> {
+    (0u16..)
+        .zip(&config.nodes)
+        .filter(|(_, node)| node.nat.is_some() || !node.only_ports.is_empty())
+        .map(|(i, node)| (NodeIx(i), Gateway::new(node.only_ports.clone(), node.nat)))
+        .collect()
 }
 
 fn create(path: &Path) -> Result<File, EmulatorError> {

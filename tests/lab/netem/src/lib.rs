@@ -9,6 +9,7 @@ mod awake;
 pub mod config;
 pub mod control;
 pub mod emulator;
+pub mod gateway;
 pub mod histogram;
 pub mod model;
 pub mod netns;

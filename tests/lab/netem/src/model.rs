@@ -103,6 +103,8 @@ pub enum Cause {
     Chance,
     /// The destination's device took no more.
     Device,
+    /// A node's filter or address translator did not let it pass.
+    Gateway,
 }
 
 impl Cause {
@@ -121,6 +123,7 @@ impl Cause {
             Self::Queue => "queue",
             Self::Chance => "chance",
             Self::Device => "device",
+            Self::Gateway => "gateway",
         }
     }
 }

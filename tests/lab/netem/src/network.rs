@@ -130,9 +130,26 @@ impl<P: Clone> Network<P> {
 
     /// A packet read from `from`'s device at `now`. Calls must be in order of time.
     pub fn enter(&mut self, now: Mono, from: NodeIx, head: Head, payload: P) {
+        let Some(tag) = self.tag(now, from, head) else {
+            return;
+        };
+        let start = now.max(self.stall_end(from));
+        let next = Step::Up;
+        self.in_flight.push(start, Flight { tag, next, payload });
+    }
+
+    /// A packet that `from`'s gateway keeps back.
+    pub fn refuse(&mut self, now: Mono, from: NodeIx, head: Head) {
+        if let Some(tag) = self.tag(now, from, head) {
+            self.events.push(Event::Lost(tag, Cause::Gateway));
+        }
+    }
+
+    /// Counts a packet as entered; `None` if nobody has its destination.
+    fn tag(&mut self, now: Mono, from: NodeIx, head: Head) -> Option<Tag> {
         let Some(&to) = self.addresses.get(&head.to) else {
             self.unrouted += 1;
-            return;
+            return None;
         };
         let sequence = self.sequence.entry((from, to)).or_default();
         let tag = Tag {
@@ -146,9 +163,7 @@ impl<P: Clone> Network<P> {
         };
         *sequence += 1;
         self.events.push(Event::Entered(tag));
-        let start = now.max(self.stall_end(from));
-        let next = Step::Up;
-        self.in_flight.push(start, Flight { tag, next, payload });
+        Some(tag)
     }
 
     /// The next packet that is due to leave at or before `now`.

@@ -77,6 +77,7 @@ pub struct LostBy {
     pub queue: u64,
     pub chance: u64,
     pub device: u64,
+    pub gateway: u64,
 }
 
 impl LostBy {
@@ -87,11 +88,12 @@ impl LostBy {
             Cause::Queue => &mut self.queue,
             Cause::Chance => &mut self.chance,
             Cause::Device => &mut self.device,
+            Cause::Gateway => &mut self.gateway,
         }
     }
 
     pub fn total(&self) -> u64 {
-        self.blackhole + self.mtu + self.queue + self.chance + self.device
+        self.blackhole + self.mtu + self.queue + self.chance + self.device + self.gateway
     }
 }
 
@@ -102,6 +104,7 @@ impl AddAssign for LostBy {
         self.queue += other.queue;
         self.chance += other.chance;
         self.device += other.device;
+        self.gateway += other.gateway;
     }
 }
 

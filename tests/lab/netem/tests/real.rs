@@ -340,6 +340,51 @@ fn a_stall_holds_and_then_delivers_all_in_order() {
 }
 
 #[test]
+fn a_translator_forgets_and_a_filter_lets_few_ports_pass() {
+    if skipped("a_translator_forgets_and_a_filter_lets_few_ports_pass") {
+        return;
+    }
+    let mut emulator = Emulator::start(
+        r#"
+        [nodes.a]
+        addresses = ["192.168.1.2"]
+        only_ports = [443]
+        nat = { public = "100.64.0.1", forget_s = 3600 }
+        [nodes.b]
+        addresses = ["10.0.0.2"]
+        "#,
+    );
+    let (a, b) = (
+        emulator.udp("a", "192.168.1.2:5000"),
+        emulator.udp("b", "10.0.0.2:443"),
+    );
+    a.send_to(b"there", "10.0.0.2:443").unwrap();
+    a.send_to(b"elsewhere", "10.0.0.2:4433").unwrap();
+    let mut buffer = [0; 64];
+    let (n, public) = b.recv_from(&mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..n], public),
+        (&b"there"[..], "100.64.0.1:20000".parse().unwrap())
+    );
+    b.send_to(b"back", public).unwrap();
+    let (n, far) = a.recv_from(&mut buffer).unwrap();
+    assert_eq!(
+        (&buffer[..n], far),
+        (&b"back"[..], "10.0.0.2:443".parse().unwrap())
+    );
+    let row = emulator.row(0, u16::MAX);
+    assert_eq!((row.sent, row.delivered, row.lost_by.gateway), (2, 1, 1));
+
+    let listener = in_namespace(&emulator.namespace("b"), || TcpListener::bind("10.0.0.2:443")).unwrap();
+    let mut stream = in_namespace(&emulator.namespace("a"), || TcpStream::connect("10.0.0.2:443")).unwrap();
+    stream.write_all(b"over TCP too").unwrap();
+    drop(stream);
+    let mut text = String::new();
+    listener.accept().unwrap().0.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "over TCP too");
+}
+
+#[test]
 fn a_wrong_request_is_refused_and_changes_nothing() {
     if skipped("a_wrong_request_is_refused_and_changes_nothing") {
         return;

@@ -153,7 +153,7 @@ fn an_ordered_pipe_stays_ordered_when_its_delay_falls() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn loss_has_its_rate_and_bursts_their_length(share in 0.01..0.4f64, burst in 1.0..8.0f64, seed: u64) {
