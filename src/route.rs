@@ -15,7 +15,9 @@
 
 pub mod defaults;
 pub mod estimate;
+pub mod hold_down;
 pub mod links;
+pub mod live;
 pub mod quality;
 pub mod reason;
 pub mod score;

@@ -7,6 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use corridor_probes::Mono;
 
 pub use distribution::Distribution;
+pub(in crate::route) use distribution::rank;
 
 use super::defaults::{
     HORIZON, LOSS_CONFIDENCE_Z, OUT_SENT, P95_SAMPLES, STALE_MAX, STALE_MIN, STALE_WINDOWS, WINDOW_SAMPLES,

@@ -78,7 +78,7 @@ impl Distribution {
 }
 
 /// Index of the `q`-quantile among `n` ascending values, by nearest rank; `n` is at least 1.
-pub(super) fn rank(q: f64, n: usize) -> usize {
+pub(in crate::route) fn rank(q: f64, n: usize) -> usize {
     // A hair less, so that 0.95 × 40 is 38 and not 38.000000000000007.
     let rank = (q * n as f64 - 1e-9).ceil().max(1.0) as usize;
     rank.min(n) - 1

@@ -1,0 +1,474 @@
+//! Which of a leg's installed routes the agent uses right now, and when it moves to another.
+//!
+//! The controller is seconds behind; an agent hears every packet. At each tick of the grid it decides,
+//! in this order:
+//!
+//! 1. **Access outage**: the route in use is silent and no entry edge is heard. It is this machine's
+//!    line: nothing is moved until one is heard again.
+//! 2. **Outage** of the route in use: silent steps beyond what its known loss explains, the connection's
+//!    end, or a silent next hop, while another entry edge is heard. Bypasses everything below.
+//! 3. **A new plan** whose primary had no samples yet when it came, and has them now.
+//! 4. **Breach**: to a route that its own samples predict inside the budget, or, where there is none, to
+//!    one better by the margin; not to one that is held down, and once in [`BREACH_HOLD`].
+//! 5. **Loss** by a sequential test, to a route without it; not to one that is held down.
+//! 6. **Better** by the margin, good for [`GOOD_FOR`], not held down, after [`LIVE_DWELL`].
+//!
+//! What was in flight while the access line stood still says nothing of routes and is set aside.
+
+mod access;
+mod cusum;
+mod reason;
+mod track;
+
+use std::time::Duration;
+
+use corridor_probes::{Mono, Route};
+
+pub use reason::{AccessOutage, LiveEvent, Reason, Switch};
+
+use self::{
+    access::Access,
+    track::{Breach, Track},
+};
+use super::{
+    defaults::{
+        BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, MARGIN, MARGIN_SHARE, OUTCOME_LAG,
+        SILENT_STEPS,
+    },
+    hold_down::HoldDowns,
+};
+
+/// What the agent saw of one installed route since the last tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RouteEvidence {
+    /// Whole steps of the grid since anything was heard along the route.
+    pub silent_steps: u32,
+    /// Whether any packet came from the route's first edge within the last three steps.
+    pub entry_heard_recently: bool,
+    /// Whether there is a connection to the first edge.
+    pub connected: bool,
+    /// Whether an edge of the route says that the next one is silent.
+    pub next_hop_silent: bool,
+    /// Probes and media of this route whose fate was decided since the last tick: echoed, …
+    pub echoed: u32,
+    /// … or missed.
+    pub missed: u32,
+}
+
+impl Default for RouteEvidence {
+    /// Of a route that nothing has been heard of, nor missed.
+    fn default() -> Self {
+        Self {
+            silent_steps: 0,
+            entry_heard_recently: false,
+            connected: true,
+            next_hop_silent: false,
+            echoed: 0,
+            missed: 0,
+        }
+    }
+}
+
+/// A plan as the agent runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LivePlan {
+    pub version: u64,
+    /// The primary first, then the standbys; all distinct.
+    pub routes: Vec<Route>,
+    /// The leg's share of the budget, as a round trip.
+    pub budget: Duration,
+}
+
+/// The live choice of one leg.
+#[derive(Debug, Clone)]
+pub struct LiveChoice {
+    grid: Duration,
+    version: u64,
+    tracks: Vec<Track>,
+    in_use: usize,
+    /// The plan's primary waits for samples of its own before it is adopted.
+    adopting: bool,
+    access: Access,
+    /// Routes left in trouble, and routes left for better ones: the latter are still good in need.
+    troubled: HoldDowns<Mono>,
+    outgrown: HoldDowns<Mono>,
+    last_move: Option<Mono>,
+    last_breach_move: Option<Mono>,
+    next_evaluation: Option<Mono>,
+    /// A route that has been better in every evaluation since.
+    better: Option<(usize, Mono)>,
+    switches: u64,
+}
+
+impl Default for LiveChoice {
+    fn default() -> Self {
+        Self::new(GRID)
+    }
+}
+
+impl LiveChoice {
+    /// `grid` is the time between probes of each installed route.
+    pub fn new(grid: Duration) -> Self {
+        Self {
+            grid,
+            version: 0,
+            tracks: Vec::new(),
+            in_use: 0,
+            adopting: false,
+            access: Access::new(grid),
+            troubled: HoldDowns::default(),
+            outgrown: HoldDowns::default(),
+            last_move: None,
+            last_breach_move: None,
+            next_evaluation: None,
+            better: None,
+            switches: 0,
+        }
+    }
+
+    /// Installs a plan and adopts its primary, unless the agent's own evidence calls that down, in breach
+    /// or lossy now, or it is the same primary as before and held down. What is known of routes that stay
+    /// installed is kept. A primary that nothing is known of yet is adopted when it has samples, if the
+    /// route in use is still installed.
+    pub fn set_plan(&mut self, now: Mono, plan: &LivePlan) -> Vec<LiveEvent> {
+        let before = self.in_use();
+        let primary_before = self.tracks.first().map(|t| t.route);
+        let mut old = std::mem::take(&mut self.tracks);
+        self.tracks = plan
+            .routes
+            .iter()
+            .map(|route| match old.iter().position(|t| t.route == *route) {
+                Some(known) => old.swap_remove(known),
+                None => Track::new(*route, self.grid, plan.budget),
+            })
+            .collect();
+        for track in &mut self.tracks {
+            track.set_budget(plan.budget);
+        }
+        self.version = plan.version;
+        self.adopting = false;
+        self.better = None;
+        let (Some(primary), Some(from)) = (plan.routes.first(), before) else {
+            self.in_use = 0;
+            return Vec::new();
+        };
+
+        let kept = self.tracks.iter().position(|t| t.route == from);
+        let held = primary_before == Some(*primary) && self.troubled.holds(primary, now);
+        let to = if self.in_trouble(0, now).is_none() && !held {
+            self.adopting = kept.is_some_and(|i| i != 0) && !self.has_samples(0);
+            if self.adopting { kept } else { Some(0) }
+        } else {
+            kept.or_else(|| self.fittest(now, |_| true))
+        };
+        self.in_use = to.unwrap_or(0);
+        self.moved(
+            from,
+            now,
+            Reason::Plan {
+                version: plan.version,
+            },
+        )
+    }
+
+    /// A round trip of the route at `route_idx` of the plan; media's count as probes' do.
+    pub fn on_sample(&mut self, route_idx: usize, now: Mono, rtt: Duration) {
+        if route_idx >= self.tracks.len() {
+            return;
+        }
+        let in_flight_in_stall = self.access.on_sample(now, rtt);
+        if !in_flight_in_stall && let Some(track) = self.tracks.get_mut(route_idx) {
+            track.on_sample(now, rtt);
+        }
+    }
+
+    /// Once a grid step or more often. `evidence` is in the order of the plan's routes.
+    pub fn on_tick(&mut self, now: Mono, evidence: &[RouteEvidence]) -> Vec<LiveEvent> {
+        let excused = self.access.is_out() || self.access.stalled_within(now, OUTCOME_LAG);
+        for (track, seen) in self.tracks.iter_mut().zip(evidence) {
+            track.on_tick(now, *seen, excused);
+        }
+        let evaluation = self.next_evaluation.is_none_or(|at| at <= now);
+        if evaluation {
+            self.next_evaluation = Some(now + EVALUATION);
+            self.tracks.iter_mut().for_each(Track::evaluate);
+        }
+        let Some(used) = self.tracks.get(self.in_use) else {
+            return Vec::new();
+        };
+
+        let silent = used.evidence.silent_steps >= SILENT_STEPS || !used.evidence.connected;
+        let any_heard = self.tracks.iter().any(|t| t.evidence.entry_heard_recently);
+        let mut events: Vec<LiveEvent> = self
+            .access
+            .on_tick(now, any_heard, silent)
+            .map(LiveEvent::AccessOutage)
+            .into_iter()
+            .collect();
+        if self.access.is_out() {
+            return events;
+        }
+        if let Some((to, reason)) = self.decide(now, evaluation) {
+            let from = std::mem::replace(&mut self.in_use, to);
+            let from = self.tracks[from].route;
+            events.extend(self.moved(from, now, reason));
+        }
+        events
+    }
+
+    /// The route in use; `None` without a plan.
+    pub fn in_use(&self) -> Option<Route> {
+        self.tracks.get(self.in_use).map(|t| t.route)
+    }
+
+    /// Its index in the plan.
+    pub fn in_use_index(&self) -> Option<usize> {
+        (self.in_use < self.tracks.len()).then_some(self.in_use)
+    }
+
+    /// Version of the plan that is installed.
+    pub const fn plan_version(&self) -> u64 {
+        self.version
+    }
+
+    /// Moves since the start, those for a new plan included.
+    pub const fn switches(&self) -> u64 {
+        self.switches
+    }
+
+    /// Whether the leg is at risk: out, lossy or in breach on the route in use, or its 95th percentile is
+    /// over the budget now.
+    pub fn at_risk(&self, now: Mono) -> bool {
+        self.access.is_out()
+            || self.in_trouble(self.in_use, now).is_some()
+            || self.tracks.get(self.in_use).is_some_and(Track::p95_is_over)
+    }
+
+    fn decide(&mut self, now: Mono, evaluation: bool) -> Option<(usize, Reason)> {
+        self.outage(now)
+            .or_else(|| self.adoption(now))
+            .or_else(|| self.breach(now))
+            .or_else(|| self.loss(now))
+            .or_else(|| if evaluation { self.better(now) } else { None })
+    }
+
+    fn outage(&self, now: Mono) -> Option<(usize, Reason)> {
+        let reason = self.out(self.in_use, now)?;
+        if !self.another_entry_heard(now) {
+            return None;
+        }
+        Some((self.fittest(now, |_| true)?, reason))
+    }
+
+    fn adoption(&mut self, now: Mono) -> Option<(usize, Reason)> {
+        let ready = self.adopting && self.has_samples(0) && self.in_trouble(0, now).is_none();
+        if !ready {
+            return None;
+        }
+        self.adopting = false;
+        Some((
+            0,
+            Reason::Plan {
+                version: self.version,
+            },
+        ))
+    }
+
+    fn breach(&self, now: Mono) -> Option<(usize, Reason)> {
+        let used = self.tracks.get(self.in_use)?;
+        let breach = used.breach()?;
+        if self
+            .last_breach_move
+            .is_some_and(|last| now.since(last) < BREACH_HOLD)
+        {
+            return None;
+        }
+        let to = self
+            .fittest(now, |t| {
+                t.predicted_inside() && t.is_clean() && !self.troubled.holds(&t.route, now)
+            })
+            .or_else(|| {
+                self.fittest(now, |t| {
+                    !self.troubled.holds(&t.route, now)
+                        && t.is_fresh(now)
+                        && gain(used.quick_median(), t.pessimistic_median()).is_some()
+                })
+            })?;
+        let Breach { p95, at } = breach;
+        let of_to = &self.tracks[to];
+        let reason = Reason::Breach {
+            p95,
+            at_ms: ms(at),
+            budget_ms: ms(of_to.budget()),
+            to_ms: if p95 { of_to.p95() } else { of_to.quick_median() }.map(ms),
+        };
+        Some((to, reason))
+    }
+
+    fn loss(&self, now: Mono) -> Option<(usize, Reason)> {
+        let used = self.tracks.get(self.in_use).filter(|t| t.is_lossy())?;
+        let lost = used.recent_loss();
+        let desperate = used.breach().is_some() || lost >= LOSS_HEAVY;
+        let to = self.fittest(now, |t| {
+            t.is_clean()
+                && t.recent_loss() <= lost / 2.0
+                && (desperate || t.predicted_inside())
+                && !self.troubled.holds(&t.route, now)
+        })?;
+        let reason = Reason::Loss {
+            from: lost,
+            to: self.tracks[to].recent_loss(),
+        };
+        Some((to, reason))
+    }
+
+    /// Called once an evaluation period: what is better must be so in all evaluations of [`GOOD_FOR`].
+    fn better(&mut self, now: Mono) -> Option<(usize, Reason)> {
+        let used = self.tracks.get(self.in_use)?.steady_median();
+        let to = self.fittest(now, |t| {
+            t.is_good(now)
+                && gain(used, t.steady_median()).is_some()
+                && !self.troubled.holds(&t.route, now)
+                && !self.outgrown.holds(&t.route, now)
+        });
+        let since = match (to, self.better) {
+            (Some(to), Some((same, since))) if same == to => since,
+            _ => now,
+        };
+        self.better = to.map(|to| (to, since));
+        let to = to.filter(|_| {
+            now.since(since) >= GOOD_FOR && self.last_move.is_none_or(|last| now.since(last) >= LIVE_DWELL)
+        })?;
+        let gain = gain(used, self.tracks[to].steady_median())?;
+        Some((to, Reason::Better { gain_ms: ms(gain) }))
+    }
+
+    /// The fittest of the other routes that carry something and pass `filter`: inside the budget first,
+    /// then without loss, then by median, then in the plan's order.
+    fn fittest(&self, now: Mono, filter: impl Fn(&Track) -> bool) -> Option<usize> {
+        let fitness = |i: &usize| {
+            let track = &self.tracks[*i];
+            Fitness {
+                standing: match track.quick_median() {
+                    _ if track.predicted_inside() => Standing::Inside,
+                    None => Standing::Unmeasured,
+                    Some(_) => Standing::Breach,
+                },
+                lossy: !track.is_clean(),
+                held: self.troubled.holds(&track.route, now),
+                median: track.quick_median().unwrap_or(Duration::MAX),
+                index: *i,
+            }
+        };
+        (0..self.tracks.len())
+            .filter(|&i| i != self.in_use && self.out(i, now).is_none())
+            .filter(|&i| self.tracks[i].evidence.entry_heard_recently)
+            .filter(|&i| filter(&self.tracks[i]))
+            .min_by_key(fitness)
+    }
+
+    /// Why a route carries nothing, if so. Silence that a stall of the access line explains does not count.
+    fn out(&self, index: usize, now: Mono) -> Option<Reason> {
+        let track = self.tracks.get(index)?;
+        let rtt = track.quick_median().unwrap_or_default();
+        let silent = self
+            .access
+            .silence_since_stall(now, track.evidence.silent_steps, rtt);
+        track.out(silent)
+    }
+
+    /// Why a route should not be adopted now.
+    fn in_trouble(&self, index: usize, now: Mono) -> Option<Trouble> {
+        let track = self.tracks.get(index)?;
+        if self.out(index, now).is_some() {
+            Some(Trouble::Out)
+        } else if track.breach().is_some() {
+            Some(Trouble::Breach)
+        } else if track.is_lossy() {
+            Some(Trouble::Lossy)
+        } else {
+            None
+        }
+    }
+
+    /// Whether another entry edge was heard in the same interval. Where its route is sampled on the grid,
+    /// its samples must go on: "heard in the last three steps" is still true of a line that stands still
+    /// since two.
+    fn another_entry_heard(&self, now: Mono) -> bool {
+        let Some(used) = self.tracks.get(self.in_use) else {
+            return false;
+        };
+        self.tracks
+            .iter()
+            .filter(|t| t.route.entry() != used.route.entry() && t.evidence.entry_heard_recently)
+            .any(|t| {
+                !t.is_regular()
+                    || t.last_sample()
+                        .is_some_and(|last| now.since(last) < self.access.gap())
+            })
+    }
+
+    fn has_samples(&self, index: usize) -> bool {
+        self.tracks.get(index).is_some_and(|t| t.quick_median().is_some())
+    }
+
+    fn moved(&mut self, from: Route, now: Mono, reason: Reason) -> Vec<LiveEvent> {
+        let Some(to) = self.in_use().filter(|to| *to != from) else {
+            return Vec::new();
+        };
+        match reason {
+            Reason::Plan { .. } => {}
+            Reason::Better { .. } => self.outgrown.left(from, now),
+            Reason::Breach { .. } => {
+                self.last_breach_move = Some(now);
+                self.troubled.left(from, now);
+            }
+            Reason::Loss { .. } | Reason::Silent { .. } | Reason::Disconnected | Reason::NextHopSilent => {
+                self.troubled.left(from, now);
+            }
+        }
+        self.last_move = Some(now);
+        self.better = None;
+        self.switches += 1;
+        vec![LiveEvent::Switch(Switch { from, to, reason })]
+    }
+}
+
+/// What keeps a route from being adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Out,
+    Breach,
+    Lossy,
+}
+
+/// How fit a route is to take over, best first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Fitness {
+    standing: Standing,
+    lossy: bool,
+    held: bool,
+    median: Duration,
+    index: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Inside,
+    Breach,
+    Unmeasured,
+}
+
+/// By how much `to` is better than `from`, if by the margin at least.
+fn gain(from: Option<Duration>, to: Option<Duration>) -> Option<Duration> {
+    let (from, to) = (from?, to?);
+    let gain = from.checked_sub(to)?;
+    (gain >= MARGIN.max(from.mul_f64(MARGIN_SHARE))).then_some(gain)
+}
+
+fn ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests;
