@@ -32,14 +32,11 @@ use self::{
 };
 use super::{
     defaults::{
-        BREACH_HOLD, EVALUATION, GRID, LIVE_DWELL, LOSS_HEAVY, MARGIN, MARGIN_SHARE, OUTCOME_LAG,
+        BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, MARGIN, MARGIN_SHARE, OUTCOME_LAG,
         SILENT_STEPS,
     },
     hold_down::HoldDowns,
 };
-
-#[cfg(doc)]
-use super::defaults::GOOD_FOR;
 
 /// What the agent saw of one installed route since the last tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +95,8 @@ pub struct LiveChoice {
     last_move: Option<Mono>,
     last_breach_move: Option<Mono>,
     next_evaluation: Option<Mono>,
+    /// A route that has been better in every evaluation since.
+    better: Option<(usize, Mono)>,
     switches: u64,
 }
 
@@ -122,6 +121,7 @@ impl LiveChoice {
             last_move: None,
             last_breach_move: None,
             next_evaluation: None,
+            better: None,
             switches: 0,
         }
     }
@@ -147,6 +147,7 @@ impl LiveChoice {
         }
         self.version = plan.version;
         self.adopting = false;
+        self.better = None;
         let (Some(primary), Some(from)) = (plan.routes.first(), before) else {
             self.in_use = 0;
             return Vec::new();
@@ -187,7 +188,8 @@ impl LiveChoice {
         for (track, seen) in self.tracks.iter_mut().zip(evidence) {
             track.on_tick(now, *seen, excused);
         }
-        if self.next_evaluation.is_none_or(|at| at <= now) {
+        let evaluation = self.next_evaluation.is_none_or(|at| at <= now);
+        if evaluation {
             self.next_evaluation = Some(now + EVALUATION);
             self.tracks.iter_mut().for_each(Track::evaluate);
         }
@@ -206,7 +208,7 @@ impl LiveChoice {
         if self.access.is_out() {
             return events;
         }
-        if let Some((to, reason)) = self.decide(now) {
+        if let Some((to, reason)) = self.decide(now, evaluation) {
             let from = std::mem::replace(&mut self.in_use, to);
             let from = self.tracks[from].route;
             events.extend(self.moved(from, now, reason));
@@ -242,12 +244,12 @@ impl LiveChoice {
             || self.tracks.get(self.in_use).is_some_and(Track::p95_is_over)
     }
 
-    fn decide(&mut self, now: Mono) -> Option<(usize, Reason)> {
+    fn decide(&mut self, now: Mono, evaluation: bool) -> Option<(usize, Reason)> {
         self.outage(now)
             .or_else(|| self.adoption(now))
             .or_else(|| self.breach(now))
             .or_else(|| self.loss(now))
-            .or_else(|| self.better(now))
+            .or_else(|| if evaluation { self.better(now) } else { None })
     }
 
     fn outage(&self, now: Mono) -> Option<(usize, Reason)> {
@@ -288,7 +290,8 @@ impl LiveChoice {
             .or_else(|| {
                 self.fittest(now, |t| {
                     !self.troubled.holds(&t.route, now)
-                        && gain(used.quick_median(), t.quick_median()).is_some()
+                        && t.is_fresh(now)
+                        && gain(used.quick_median(), t.pessimistic_median()).is_some()
                 })
             })?;
         let Breach { p95, at } = breach;
@@ -319,16 +322,22 @@ impl LiveChoice {
         Some((to, reason))
     }
 
-    fn better(&self, now: Mono) -> Option<(usize, Reason)> {
-        if self.last_move.is_some_and(|last| now.since(last) < LIVE_DWELL) {
-            return None;
-        }
+    /// Called once an evaluation period: what is better must be so in all evaluations of [`GOOD_FOR`].
+    fn better(&mut self, now: Mono) -> Option<(usize, Reason)> {
         let used = self.tracks.get(self.in_use)?.steady_median();
         let to = self.fittest(now, |t| {
             t.is_good(now)
                 && gain(used, t.steady_median()).is_some()
                 && !self.troubled.holds(&t.route, now)
                 && !self.outgrown.holds(&t.route, now)
+        });
+        let since = match (to, self.better) {
+            (Some(to), Some((same, since))) if same == to => since,
+            _ => now,
+        };
+        self.better = to.map(|to| (to, since));
+        let to = to.filter(|_| {
+            now.since(since) >= GOOD_FOR && self.last_move.is_none_or(|last| now.since(last) >= LIVE_DWELL)
         })?;
         let gain = gain(used, self.tracks[to].steady_median())?;
         Some((to, Reason::Better { gain_ms: ms(gain) }))
@@ -419,6 +428,7 @@ impl LiveChoice {
             }
         }
         self.last_move = Some(now);
+        self.better = None;
         self.switches += 1;
         vec![LiveEvent::Switch(Switch { from, to, reason })]
     }

@@ -8,8 +8,8 @@ use super::{RouteEvidence, cusum::Cusum, reason::Reason};
 use crate::route::{
     defaults::{
         BUNCH_SHARE, EVIDENCE_CAP, GOOD_FOR, GOOD_SHARE, KNOWN_LOSS_HALF_LIFE, KNOWN_LOSS_MAX, LIVE_SPAN,
-        LOSS_BORNE, LOSS_FLED, LOSS_THRESHOLD, MISSES_A_STEP, OUTCOME_LAG, OVER_BORNE, OVER_FLED,
-        OVER_THRESHOLD, P95_SAMPLES, QUICK_SAMPLES, RUN_BY_CHANCE, SILENT_STEPS,
+        LOSS_BORNE, LOSS_FLED, LOSS_THRESHOLD, MISSES_A_STEP, NEWEST_SAMPLES, OUTCOME_LAG, OVER_BORNE,
+        OVER_FLED, OVER_THRESHOLD, P95_SAMPLES, QUICK_SAMPLES, RUN_BY_CHANCE, SILENT_STEPS,
     },
     estimate::rank,
 };
@@ -129,7 +129,8 @@ impl Track {
 
     /// Whether its own samples predict that it stays inside the budget.
     pub(super) fn predicted_inside(&self) -> bool {
-        self.quick_median().is_some_and(|median| median <= self.budget)
+        self.pessimistic_median()
+            .is_some_and(|median| median <= self.budget)
             && self
                 .quantile(0.95, LIVE_SPAN)
                 .is_some_and(|p95| p95 <= self.budget)
@@ -149,9 +150,9 @@ impl Track {
             && self.predicted_inside()
     }
 
-    /// Median of [`GOOD_FOR`].
+    /// Median of [`LIVE_SPAN`].
     pub(super) fn steady_median(&self) -> Option<Duration> {
-        self.quantile(0.5, GOOD_FOR)
+        self.quantile(0.5, LIVE_SPAN)
     }
 
     /// Median of the last [`QUICK_SAMPLES`]: more than half of them must be over a limit for it to be.
@@ -193,10 +194,30 @@ impl Track {
         self.loss.recent.share(0.0)
     }
 
-    /// Whether it is sampled as often as the grid, so that a pause of its samples means something.
+    /// Whether it is sampled about as often as the grid, so that a pause of its samples means something.
     pub(super) fn is_regular(&self) -> bool {
-        let full = LIVE_SPAN.as_secs_f64() / self.grid.as_secs_f64();
-        self.samples.len() as f64 >= full / 2.0
+        let times = self.samples.iter().rev().take(QUICK_SAMPLES).map(|s| s.at);
+        let gaps: Vec<_> = times
+            .clone()
+            .zip(times.skip(1))
+            .map(|(later, at)| later.since(at))
+            .collect();
+        gaps.len() >= 2 && quantile(gaps, 0.5).is_some_and(|gap| gap < self.grid.mul_f64(1.5))
+    }
+
+    /// Whether its figures are of now: an answer that is overdue may be one that takes longer.
+    pub(super) fn is_fresh(&self, now: Mono) -> bool {
+        !self.is_regular()
+            || self
+                .last_sample()
+                .is_some_and(|last| now.since(last) < self.grid * 2)
+    }
+
+    /// The worse of the quick median and that of the [`NEWEST_SAMPLES`].
+    pub(super) fn pessimistic_median(&self) -> Option<Duration> {
+        let newest = self.samples.iter().rev().take(NEWEST_SAMPLES);
+        let newest = quantile(newest.map(|s| s.rtt).collect(), 0.5)?;
+        Some(self.quick_median()?.max(newest))
     }
 
     pub(super) fn last_sample(&self) -> Option<Mono> {
@@ -486,5 +507,40 @@ mod tests {
         assert!(track.breach().is_some_and(|b| b.p95), "twice running");
         track.set_budget(Duration::from_millis(301));
         assert!(track.breach().is_none());
+    }
+
+    /// With media: 50 packets and 10 probes a second.
+    #[test]
+    fn with_media_loss_shows_in_a_second_or_two() {
+        use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+        let grid = Duration::from_millis(100);
+        for (share, steps) in [(0.1, 20), (0.3, 10)] {
+            let mut taken: Vec<i64> = (0..101)
+                .map(|seed| {
+                    let mut rng = StdRng::seed_from_u64(seed);
+                    let mut loss = LossTrack::new();
+                    let mut step = 0;
+                    while loss.test.evidence() < loss.threshold() {
+                        // Ten seconds without loss come first.
+                        let lost = if step < 100 { 0.0 } else { share };
+                        let missed = (0..6).filter(|_| rng.random_bool(lost)).count() as u32;
+                        let evidence = RouteEvidence {
+                            echoed: 6 - missed,
+                            missed,
+                            ..RouteEvidence::default()
+                        };
+                        loss.on_tick(Mono::from_millis(step * 100), grid, &evidence, false);
+                        if step % 10 == 9 {
+                            loss.evaluate();
+                        }
+                        step += 1;
+                    }
+                    step - 100
+                })
+                .collect();
+            taken.sort_unstable();
+            assert!(taken[50] <= steps, "{share}: {} steps", taken[50]);
+        }
     }
 }
