@@ -165,10 +165,6 @@ pub const LOSS_THRESHOLD: f64 = 10.5;
 /// somewhere to go; not far above, so that a route that has healed is clean (below half) in six seconds.
 pub const EVIDENCE_CAP: f64 = 1.25;
 
-/// Evidence is kept to this multiple of its threshold: above one, so that an alarm lasts until there is
-/// somewhere to go; not far above, so that a route that has healed is clean (below half) in six seconds.
-pub const EVIDENCE_CAP: f64 = 1.5;
-
 /// Misses within one grid step that count in the test: a burst of media lost within 100 ms is one
 /// event and not a dozen.
 pub const MISSES_A_STEP: u32 = 2;
