@@ -10,6 +10,8 @@ mod link;
 mod nat;
 mod runtime;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::{
