@@ -6,10 +6,14 @@
 //! Nothing here iterates in an order that differs between runs, each direction of a link has random
 //! numbers of its own, and so the same seed and the same sends give the same deliveries.
 
+mod addresses;
 mod link;
 mod nat;
+mod ports;
 mod runtime;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::{
@@ -23,12 +27,15 @@ use tokio::{
     time::Instant,
 };
 
+use addresses::HostId;
+pub use addresses::SimError;
 pub use link::{Fate, Gilbert, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause};
 pub use nat::{NatId, NatKind};
+use ports::SocketId;
 pub use runtime::SimRuntime;
 use socket::SimSocket;
-use world::{HostId, SocketId, World};
-pub use world::{SimError, TraceEvent};
+pub use world::TraceEvent;
+use world::World;
 
 use super::SimClock;
 use crate::transport::{BindError, DatagramSocket};
@@ -83,7 +90,7 @@ impl SimNetwork {
 
     pub fn add_host(&self, spec: HostSpec) -> Result<SimHost, SimError> {
         let (clock, name) = (spec.clock.clone(), spec.name.clone());
-        let id = self.network.lock().add_host(spec)?;
+        let id = self.network.lock().addresses.add_host(spec)?;
         Ok(SimHost {
             network: Arc::clone(&self.network),
             id,
@@ -95,12 +102,12 @@ impl SimNetwork {
 
     /// A NAT with this IPv4 address outside.
     pub fn add_nat(&self, outside: IpAddr, kind: NatKind) -> Result<NatId, SimError> {
-        self.network.lock().add_nat(outside, kind)
+        self.network.lock().addresses.add_nat(outside, kind)
     }
 
     /// Makes a NAT forget its mappings, and move to another outside address if one is given.
     pub fn rebind_nat(&self, nat: NatId, outside: Option<IpAddr>) -> Result<(), SimError> {
-        self.network.lock().rebind_nat(nat, outside)
+        self.network.lock().addresses.rebind_nat(nat, outside)
     }
 
     /// The shape of all directions that were not set and have not carried anything yet.
@@ -180,12 +187,12 @@ impl SimHost {
     /// Gives the host other addresses, as when it changes networks: sockets bound to a wildcard follow,
     /// and whoever watches [`crate::transport::Network::changes`] hears of it.
     pub fn set_addresses(&self, addresses: Vec<IpAddr>) -> Result<(), SimError> {
-        self.network.lock().set_addresses(self.id, addresses)
+        self.network.lock().addresses.set_addresses(self.id, addresses)
     }
 
     /// Cuts the host off (cable out), or joins it again. Packets under way to it are lost.
     pub fn set_online(&self, online: bool) {
-        self.network.lock().set_online(self.id, online);
+        self.network.lock().addresses.set_online(self.id, online);
     }
 
     /// Suspends the machine: its monotonic clock and timers stand still, and it neither sends nor
@@ -193,7 +200,7 @@ impl SimHost {
     pub fn sleep(&self, d: Duration) {
         self.clock.sleep(d);
         let until = self.network.shared.elapsed() + d;
-        self.network.lock().sleep(self.id, until);
+        self.network.lock().addresses.sleep(self.id, until);
     }
 }
 
@@ -216,7 +223,7 @@ impl crate::transport::Network for SimHost {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.network.lock().changes(self.id)
+        self.network.lock().addresses.changes(self.id)
     }
 }
 

@@ -311,7 +311,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Waits for the next change of this machine's interfaces after those `seen` has shown. Cancel-safe.
+    /// See [`Network::changes`]: when it changes, [`Self::rebind`] is due.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.network.changes()
     }

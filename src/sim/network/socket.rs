@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr, SocketAddrV6},
+    net::{SocketAddr, SocketAddrV6},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -13,7 +13,7 @@ use quinn::{
     udp::{RecvMeta, Transmit},
 };
 
-use super::{Network as Inner, world::SocketId};
+use super::{Network as Inner, ports::SocketId};
 use crate::transport::{DatagramSocket, SocketCounters};
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl AsyncUdpSocket for SimSocket {
         let mut world = self.network.lock();
         let mut n = 0;
         while n < bufs.len().min(meta.len()) {
-            let Some(packet) = world.receive(self.id) else {
+            let Some(packet) = world.ports.receive(self.id) else {
                 break;
             };
             // As with a real socket, what the buffer does not hold is cut off.
@@ -79,7 +79,7 @@ impl AsyncUdpSocket for SimSocket {
         if n > 0 {
             return Poll::Ready(Ok(n));
         }
-        world.wait(self.id, cx.waker());
+        world.ports.wait(self.id, cx.waker());
         Poll::Pending
     }
 
@@ -94,13 +94,13 @@ impl AsyncUdpSocket for SimSocket {
 
 impl DatagramSocket for SimSocket {
     fn counters(&self) -> SocketCounters {
-        self.network.lock().socket_counters(self.id)
+        self.network.lock().ports.counters(self.id)
     }
 }
 
 impl Drop for SimSocket {
     fn drop(&mut self) {
-        self.network.lock().close(self.id);
+        self.network.lock().ports.close(self.id);
     }
 }
 
@@ -111,14 +111,5 @@ struct AlwaysWritable;
 impl UdpPoller for AlwaysWritable {
     fn poll_writable(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Whether a socket bound to `bound` receives what is sent to `ip` (IPv6 wildcards are dual-stack).
-pub(super) fn covers(bound: IpAddr, ip: IpAddr) -> bool {
-    match bound {
-        IpAddr::V6(v6) if v6.is_unspecified() => true,
-        IpAddr::V4(v4) if v4.is_unspecified() => ip.is_ipv4(),
-        _ => bound == ip,
     }
 }

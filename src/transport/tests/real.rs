@@ -272,6 +272,38 @@ async fn send_errors_are_counted_not_fatal() {
 }
 
 #[tokio::test]
+async fn what_overflows_a_socket_is_counted() {
+    use quinn::udp::RecvMeta;
+    let socket = UdpNetwork::new().bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let flood = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    flood.connect(socket.local_addr().unwrap()).unwrap();
+    // More than any buffer that was asked for; loopback delivers before the call returns.
+    const SENT: u64 = 20_000;
+    for _ in 0..SENT {
+        flood.send(&[0; 1_200]).unwrap();
+    }
+    let mut buffers = vec![[0; 1_500]; 32];
+    let mut read = 0;
+    loop {
+        let mut meta = [RecvMeta::default(); 32];
+        let mut slices: Vec<_> = buffers.iter_mut().map(|b| std::io::IoSliceMut::new(b)).collect();
+        let receive = std::future::poll_fn(|cx| socket.poll_recv(cx, &mut slices, &mut meta));
+        match tokio::time::timeout(Duration::from_millis(100), receive).await {
+            Ok(n) => {
+                read += meta[..n.unwrap()]
+                    .iter()
+                    .map(|m| m.len.div_ceil(m.stride) as u64)
+                    .sum::<u64>()
+            }
+            Err(_) => break,
+        }
+    }
+    let overflows = socket.counters().receive_overflows.unwrap();
+    assert!(overflows > 0 && read > 0, "{read}");
+    assert_eq!(read + overflows, SENT);
+}
+
+#[tokio::test]
 async fn silence_ends_both_sides_after_the_idle_time_out() {
     let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
     let middle = UdpSocket::bind("127.0.0.1:0").await.unwrap();
