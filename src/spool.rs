@@ -131,8 +131,8 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool at `path`, whose directory exists, or begins one. A damaged file is set aside
-    /// and a new one begun, see [`Self::set_aside`]. `limit` is in bytes; the file takes a third more
-    /// at most, and 2 MiB for its log.
+    /// and a new one begun, see [`Self::set_aside`]. `limit` is in bytes as [`Stats::bytes`] counts
+    /// them; on disk, bodies of just over half a page of 4 KiB take twice that, and the log 2 MiB.
     ///
     /// # Errors
     /// [`SpoolError::Locked`], [`SpoolError::Full`], a newer version's file. Without a file,
