@@ -331,7 +331,9 @@ impl Spool {
     }
 
     fn failed(&mut self, e: rusqlite::Error) -> SpoolError {
-        let path = self.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
+        let Some(path) = self.path.clone() else {
+            return FileError::of(Path::new(":memory:"), e).into();
+        };
         let error = FileError::of(&path, e);
         if let FileError::Damaged { detail, .. } = &error {
             self.begin_anew(&path, detail);
