@@ -131,8 +131,8 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool at `path`, whose directory exists, or begins one. A damaged file is set aside
-    /// and a new one begun, see [`Self::set_aside`]. `limit` is in bytes; the file takes a third more
-    /// at most, and 2 MiB for its log.
+    /// and a new one begun, see [`Self::set_aside`]. `limit` is in bytes as [`Stats::bytes`] counts
+    /// them; on disk, bodies of just over half a page of 4 KiB take twice that, and the log 2 MiB.
     ///
     /// # Errors
     /// [`SpoolError::Locked`], [`SpoolError::Full`], a newer version's file. Without a file,
@@ -331,7 +331,9 @@ impl Spool {
     }
 
     fn failed(&mut self, e: rusqlite::Error) -> SpoolError {
-        let path = self.path.clone().unwrap_or_else(|| PathBuf::from(":memory:"));
+        let Some(path) = self.path.clone() else {
+            return FileError::of(Path::new(":memory:"), e).into();
+        };
         let error = FileError::of(&path, e);
         if let FileError::Damaged { detail, .. } = &error {
             self.begin_anew(&path, detail);

@@ -54,10 +54,10 @@ const TUNING: Tuning = Tuning {
     statements: 64,
 };
 
-/// Tables whose every page is looked at when the store is opened: the ones that cannot be made again,
-/// all small.
-const CHECKED: [&str; 8] = [
-    "meta", "counters", "tokens", "agents", "edges", "accounts", "bearers", "classes",
+/// Tables whose every page is looked at when the store is opened: identities, which cannot be made
+/// again and of which there are few.
+const CHECKED: [&str; 7] = [
+    "meta", "counters", "tokens", "agents", "edges", "accounts", "bearers",
 ];
 
 /// A store in a directory of its own, or in memory.
