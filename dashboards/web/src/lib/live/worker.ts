@@ -19,6 +19,7 @@ let view: View = { kind: 'summary' }
 let stream: EventSource | null = null
 let waiting: { text: string; arrived: Moment } | null = null
 let lastParse: { took: number; ended: Moment } | null = null
+let showing = false
 let running = false
 let polling = false
 let retryIn = RETRY_FIRST_MS
@@ -32,6 +33,16 @@ function connected(now: Connection): void {
   if (now === connection) return
   connection = now
   post({ type: 'connection', connection })
+}
+
+/** Answers the newest view once, however many were asked for while this thread was parsing. */
+function showSoon(): void {
+  if (showing) return
+  showing = true
+  setTimeout(() => {
+    showing = false
+    show()
+  }, 0)
 }
 
 function show(): void {
@@ -150,7 +161,7 @@ self.addEventListener('message', (message: MessageEvent<ToWorker>) => {
       return stop()
     case 'view':
       view = order.view
-      return show()
+      return showSoon()
     case 'export':
       return post({ type: 'exported', ticket: order.ticket, exported: status === null ? null : exported(status, order.view) })
   }
