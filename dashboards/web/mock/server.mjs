@@ -60,7 +60,7 @@ export async function startMock({ port = 0, host = '127.0.0.1', level = 'admin',
 
 function tick(state) {
   if (state.frozen || state.streams.size === 0) return
-  const text = `event: status\ndata: ${JSON.stringify(state.world.status())}\n\n`
+  const text = `event: status\ndata: ${state.world.status()}\n\n`
   for (const stream of state.streams) stream.write(text)
 }
 
@@ -86,7 +86,7 @@ async function route(state, session, request, path, url, response) {
     state.sessions.delete(session.id)
     return json(response, undefined, 204)
   }
-  if (key === 'GET /status') return json(response, world.status())
+  if (key === 'GET /status') return text(response, world.status())
   if (key === 'GET /live') return stream(state, request, response)
   if (key === 'GET /tokens') return json(response, world.tokens)
   if (request.method !== 'GET' && (session.level === 'viewer' || session.level === 'support'))
@@ -146,7 +146,7 @@ function token(world, wanted) {
 
 function stream(state, request, response) {
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
-  response.write(`event: status\ndata: ${JSON.stringify(state.world.status())}\n\n`)
+  response.write(`event: status\ndata: ${state.world.status()}\n\n`)
   state.streams.add(response)
   request.on('close', () => state.streams.delete(response))
 }
@@ -176,8 +176,12 @@ async function body(request) {
 }
 
 function json(response, value, status = 200) {
+  text(response, value === undefined ? '' : JSON.stringify(value), status)
+}
+
+function text(response, body, status = 200) {
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' })
-  response.end(value === undefined ? '' : JSON.stringify(value))
+  response.end(body)
 }
 
 function done(response, problem, status) {

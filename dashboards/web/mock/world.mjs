@@ -54,6 +54,7 @@ export class World {
     this.drained = new Set()
     this.tokens = []
     this.serial = 0
+    this.changes = 0
     this.edges = EDGES.slice(0, edges)
     this.classes = new Map()
     if (edges > 0) for (let i = 0; i < classes; i += 1) this.classes.set(this.idOf(i), this.madeClass(i))
@@ -200,7 +201,7 @@ export class World {
           ? `${primary.join(' › ')} stays the plan; the agent left it by itself because its RTT p95 of 287 ms broke the budget.`
           : `Least expected delay: ${round(this.base(row, participant.subject, primary), 0)} ms at the median, 31 ms below the next route, and inside the budget.`,
         reason_detail: { kind: switched ? 'live_switch' : 'least_delay' },
-        age_s: window === undefined ? undefined : round(now - window.at + WINDOW, 1),
+        age_s: window === undefined ? undefined : round(Math.max(0, now - window.at), 1),
       },
     ]
   }
@@ -292,14 +293,64 @@ export class World {
     return out
   }
 
+  /** Each agent's way to its uplink, both directions. */
+  agentLinks(agents, now) {
+    return agents
+      .filter((agent) => agent.uplink !== undefined)
+      .flatMap(({ subject, uplink }, i) => {
+        const rtt = 8 + chance(subject, uplink) * 60
+        const one = {
+          window_s: 60,
+          sent: Math.floor(now - this.started + 4000),
+          lost: i % 40 === 3 ? 31 : 0,
+          loss: 0,
+          rtt_ms: { p50: round(rtt), p95: round(rtt * 1.3) },
+          age_s: i % 90 === 17 ? 200 : 12,
+        }
+        return [
+          { from: `agent:${subject}`, to: uplink, ...one },
+          { from: uplink, to: `agent:${subject}`, ...one },
+        ]
+      })
+  }
+
+  /** A class as JSON. Each is made anew once a window, a tenth of them every second. */
+  classText(row, now) {
+    const slot = Math.floor((now + (row.index % WINDOW)) / WINDOW)
+    if (row.text === undefined || row.slot !== slot || row.created !== undefined) {
+      row.slot = slot
+      row.text = JSON.stringify(this.classStatus(row, now))
+    }
+    return row.text
+  }
+
+  agentsText(now) {
+    const key = `${Math.floor(now / WINDOW)}/${this.changes}`
+    if (this.agentsKey !== key) {
+      const agents = []
+      for (const row of this.classes.values())
+        for (const participant of row.participants)
+          agents.push(this.agentStatus(participant.subject, row.state === 'live' ? [row.id] : [], agents.length, now))
+      for (let i = 0; i < this.spare; i += 1) agents.push(this.agentStatus(`idle-${String(i).padStart(4, '0')}`, [], agents.length, now))
+      this.agentsKey = key
+      this.agentCount = agents.length
+      this.agents = JSON.stringify(agents)
+      this.agentLinksText = JSON.stringify(this.agentLinks(agents, now)).slice(1, -1)
+    }
+    return this.agents
+  }
+
+  /** The whole status, as JSON. */
   status(now = Date.now() / 1000) {
-    const classes = [...this.classes.values()].map((row) => this.classStatus(row, now))
-    const agents = []
-    for (const row of this.classes.values())
-      for (const participant of row.participants)
-        agents.push(this.agentStatus(participant.subject, row.state === 'live' ? [row.id] : [], agents.length, now))
-    for (let i = 0; i < this.spare; i += 1) agents.push(this.agentStatus(`idle-${String(i).padStart(4, '0')}`, [], agents.length, now))
     this.reports += 7
+    const classes = [...this.classes.values()].map((row) => this.classText(row, now)).join(',')
+    const agents = this.agentsText(now)
+    const rest = JSON.stringify(this.rest(now))
+    const links = [JSON.stringify(this.links(now)).slice(1, -1), this.agentLinksText].filter((text) => text !== '').join(',')
+    return `${rest.slice(0, -1)},"links":[${links}],"agents":${agents},"classes":[${classes}]}`
+  }
+
+  rest(now) {
     return {
       controller: {
         version: '0.4.0',
@@ -314,7 +365,7 @@ export class World {
         state: this.drained.has(edge.name) ? 'draining' : edge.name === 'jnb' && Math.floor(now / 60) % 7 === 3 ? 'down' : 'up',
         region: edge.region,
         addresses: [`${edge.name}.example.net:443`, `${edge.name}.example.net:4433`],
-        agents: Math.ceil(agents.length / this.edges.length) + i,
+        agents: Math.ceil(this.agentCount / this.edges.length) + i,
         cpu: round(0.08 + chance(edge.name, Math.floor(now)) * 0.05, 3),
         rss_bytes: 34_000_000 + i * 1_200_000,
         forwarded: Math.floor((now - this.started + 90_000) * 812 * (i + 1)),
@@ -323,9 +374,6 @@ export class World {
         version: '0.4.0',
         last_seen: iso(now - 1),
       })),
-      agents,
-      links: this.links(now),
-      classes,
     }
   }
 
@@ -372,6 +420,7 @@ export class World {
     if (unknown !== undefined) return [422, 'unknown_subject', `No agent has the subject '${unknown.subject}'.`]
     if (body.budget_ms > 10_000) return [422, 'bad_request', 'The budget is at most 10,000 ms.']
     const now = Date.now() / 1000
+    this.changes += 1
     const start = body.start === undefined ? undefined : Date.parse(body.start) / 1000
     const scheduled = start !== undefined && start > now
     this.classes.set(body.id, {
@@ -400,6 +449,8 @@ export class World {
     row.outcome = outcome ?? (row.state === 'scheduled' ? 'never_started' : 'completed')
     row.state = 'ended'
     row.ended = Date.now() / 1000
+    row.text = undefined
+    this.changes += 1
     return undefined
   }
 }

@@ -1,4 +1,5 @@
-import type { AgentStatus, ClassStatus, LinkStatus, Timeline } from '../api/types'
+import type { ClassStatus, LinkStatus, Timeline } from '../api/types'
+import type { AgentRow } from '../live/protocol'
 import { csv } from './csv'
 
 /** The tables that the pages export; names of columns are the API's. */
@@ -24,14 +25,16 @@ export function classesCsv(rows: readonly ClassStatus[]): string {
   )
 }
 
-export function agentsCsv(rows: readonly AgentStatus[]): string {
+export function agentsCsv(rows: readonly AgentRow[]): string {
   return csv(
-    ['subject', 'id', 'state', 'uplink', 'version', 'platform', 'link_type', 'clock_off_s', 'classes', 'spool_rows', 'spool_dropped', 'last_seen'],
+    ['subject', 'id', 'state', 'uplink', 'rtt_p50_ms', 'rtt_p95_ms', 'version', 'platform', 'link_type', 'clock_off_s', 'classes', 'spool_rows', 'spool_dropped', 'last_seen'],
     rows.map((row) => [
       row.subject,
       row.id,
       row.state,
       row.uplink,
+      row.link?.rtt_ms?.p50,
+      row.link?.rtt_ms?.p95,
       row.version,
       row.platform,
       row.link_type,

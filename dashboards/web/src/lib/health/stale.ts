@@ -9,11 +9,7 @@ const LINK_GRACE_S = 10
 /** In class an agent reports every 10 s; twice that without a window is too long. */
 const LEG_STALE_S = 20
 
-/** Seconds since the feed last brought something; `null` before it ever did. */
-export function feedAge(receivedAt: number | null, now: number): number | null {
-  return receivedAt === null ? null : Math.max(0, (now - receivedAt) / 1000)
-}
-
+/** By the seconds since the feed last brought something; `null` before it ever did. */
 export function feedStale(age: number | null): boolean {
   return age === null || age > FEED_STALE_S
 }

@@ -2,6 +2,8 @@ import type { Event } from '../api/types'
 import { feedStale } from '../health/stale'
 import { moment, since, type Connection, type Exported, type FromWorker, type Moment, type Summary, type ToWorker, type View, type ViewData } from './protocol'
 
+type Update = Extract<FromWorker, { type: 'update' }>
+
 /** Events that pages may look back on. */
 const EVENTS_KEPT = 200
 
@@ -19,6 +21,7 @@ class Live {
   readonly age = $derived(this.received === null ? null : since(this.received, this.now) / 1000)
   readonly stale = $derived(feedStale(this.age))
 
+  private update: Update | null = null
   private worker: Worker | null = null
   private tickets = new Map<number, (exported: Exported) => void>()
   private nextTicket = 0
@@ -36,6 +39,7 @@ class Live {
 
   stop(): void {
     this.send({ type: 'stop' })
+    this.update = null
     this.received = null
     this.summary = null
     this.data = null
@@ -56,6 +60,22 @@ class Live {
     })
   }
 
+  /** Takes the newest update into the page, once a frame at most. */
+  private draw(update: Update): void {
+    const idle = this.update === null
+    this.update = update
+    if (!idle) return
+    requestAnimationFrame(() => {
+      const newest = this.update
+      this.update = null
+      if (newest === null) return
+      this.data = newest.data
+      this.summary = newest.summary
+      this.received = newest.received
+      this.now = moment()
+    })
+  }
+
   private send(order: ToWorker): void {
     this.worker?.postMessage(order)
   }
@@ -63,10 +83,7 @@ class Live {
   private take(message: FromWorker): void {
     switch (message.type) {
       case 'update':
-        this.data = message.data
-        this.summary = message.summary
-        this.received = message.received
-        this.now = moment()
+        this.draw(message)
         break
       case 'event':
         this.events = [...this.events.slice(1 - EVENTS_KEPT), message.event]

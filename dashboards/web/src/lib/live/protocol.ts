@@ -33,6 +33,11 @@ export interface ClassRow {
   ended?: string
 }
 
+/** An agent with the link to the edge that carries its reports, as far as it is measured. */
+export interface AgentRow extends AgentStatus {
+  link?: LinkStatus
+}
+
 export interface Rows<T> {
   rows: T[]
   /** Index of the first of `rows` among those that match. */
@@ -52,7 +57,7 @@ export type ViewData =
   | ({ kind: 'classes' } & Rows<ClassRow>)
   | { kind: 'class'; id: string; class: ClassStatus | null }
   | { kind: 'edges'; edges: EdgeStatus[]; mesh: MeshLink[] }
-  | ({ kind: 'agents' } & Rows<AgentStatus>)
+  | ({ kind: 'agents' } & Rows<AgentRow>)
   | { kind: 'subjects'; subjects: string[] }
 
 /** What every page shows, whatever its view. */
@@ -73,7 +78,7 @@ export interface Summary {
 /** How the feed reaches us. */
 export type Connection = 'connecting' | 'streaming' | 'polling' | 'lost'
 
-export type Exported = { kind: 'classes'; rows: ClassStatus[] } | { kind: 'agents'; rows: AgentStatus[] } | { kind: 'edges'; links: LinkStatus[] } | null
+export type Exported = { kind: 'classes'; rows: ClassStatus[] } | { kind: 'agents'; rows: AgentRow[] } | { kind: 'edges'; links: LinkStatus[] } | null
 
 export type ToWorker =
   | { type: 'start' }

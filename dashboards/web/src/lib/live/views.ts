@@ -2,7 +2,7 @@ import type { ClassStatus, Status } from '../api/types'
 import { over, push, type Counters } from '../mesh/minute-loss'
 import { selectAgents, selectClasses } from '../table/query'
 import type { RowWindow } from '../table/window'
-import type { ClassRow, Exported, Rows, Summary, View, ViewData } from './protocol'
+import type { AgentRow, ClassRow, Exported, Rows, Summary, View, ViewData } from './protocol'
 
 /** Histories of the mesh's counters, by `from` and `to`. */
 export type Histories = ReadonlyMap<string, readonly Counters[]>
@@ -63,7 +63,7 @@ export function viewData(status: Status, histories: Histories, view: View): View
         }),
       }
     case 'agents':
-      return { kind: 'agents', ...slice(selectAgents(status.agents, view.query), view.window, status.agents.length, (row) => row) }
+      return { kind: 'agents', ...slice(selectAgents(agentRows(status), view.query), view.window, status.agents.length, (row) => row) }
     case 'subjects':
       return {
         kind: 'subjects',
@@ -78,7 +78,7 @@ export function exported(status: Status, view: View): Exported {
     case 'classes':
       return { kind: 'classes', rows: selectClasses(status.classes, view.query) }
     case 'agents':
-      return { kind: 'agents', rows: selectAgents(status.agents, view.query) }
+      return { kind: 'agents', rows: selectAgents(agentRows(status), view.query) }
     case 'edges':
       return { kind: 'edges', links: meshLinks(status) }
     default:
@@ -89,6 +89,16 @@ export function exported(status: Status, view: View): Exported {
 function slice<T, R>(matching: readonly T[], window: RowWindow, all: number, row: (item: T) => R): Rows<R> {
   const first = Math.max(0, Math.min(window.first, matching.length - window.count))
   return { rows: matching.slice(first, first + window.count).map(row), first, matching: matching.length, all }
+}
+
+function agentRows(status: Status): AgentRow[] {
+  const links = new Map(
+    status.links.filter((link) => link.from.startsWith(AGENT_PREFIX)).map((link) => [linkKey(link.from, link.to), link]),
+  )
+  return status.agents.map((agent) => {
+    const link = agent.uplink === undefined ? undefined : links.get(linkKey(AGENT_PREFIX + agent.subject, agent.uplink))
+    return link === undefined ? agent : { ...agent, link }
+  })
 }
 
 function classRow({ participants, budget_on: _, protect: __, ...row }: ClassStatus): ClassRow {

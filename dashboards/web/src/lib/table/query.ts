@@ -1,4 +1,5 @@
-import type { AgentStatus, ClassStatus, Quality } from '../api/types'
+import type { ClassStatus, Quality } from '../api/types'
+import type { AgentRow } from '../live/protocol'
 
 export type Dir = 'asc' | 'desc'
 
@@ -15,7 +16,7 @@ export interface ListQuery {
 export type Key = string | number | undefined
 
 export const CLASS_SORTS = ['health', 'id', 'state', 'rtt', 'participants', 'hub', 'began'] as const
-export const AGENT_SORTS = ['state', 'subject', 'uplink', 'version', 'platform', 'link', 'clock', 'classes', 'spool'] as const
+export const AGENT_SORTS = ['state', 'subject', 'uplink', 'rtt', 'version', 'platform', 'link', 'clock', 'classes', 'spool'] as const
 
 /** Rows as wanted: filtered, sorted by key, ties by name so that rows do not jump. */
 export function select<T>(
@@ -84,12 +85,14 @@ export function selectClasses(rows: readonly ClassStatus[], query: ListQuery): C
   return select(rows, keep, classKey(query.sort), (row) => row.id, query.dir)
 }
 
-function agentKey(sort: string): (row: AgentStatus) => Key {
+function agentKey(sort: string): (row: AgentRow) => Key {
   switch (sort) {
     case 'subject':
       return (row) => row.subject
     case 'uplink':
       return (row) => row.uplink
+    case 'rtt':
+      return (row) => row.link?.rtt_ms?.p50
     case 'version':
       return (row) => row.version
     case 'platform':
@@ -107,9 +110,9 @@ function agentKey(sort: string): (row: AgentStatus) => Key {
   }
 }
 
-export function selectAgents(rows: readonly AgentStatus[], query: ListQuery): AgentStatus[] {
+export function selectAgents(rows: readonly AgentRow[], query: ListQuery): AgentRow[] {
   const q = query.q.trim().toLowerCase()
-  const keep = (row: AgentStatus) =>
+  const keep = (row: AgentRow) =>
     (query.state === '' || row.state === query.state) &&
     (q === '' ||
       has(row.subject, q) ||
