@@ -2,6 +2,7 @@
 
 mod agents;
 mod classes;
+pub mod directory;
 mod edges;
 mod handle;
 
