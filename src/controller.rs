@@ -14,6 +14,7 @@ mod agents;
 mod classes;
 mod core;
 mod edge_link;
+pub mod directory;
 mod edges;
 mod event;
 mod handle;

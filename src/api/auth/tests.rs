@@ -97,7 +97,7 @@ impl World {
             .route("/admin", get(async |_: Auth<Admin>| "ok"))
             .route("/change", post(async |auth: Auth<Viewer>| auth.caller.name))
             .with_state(authenticator.clone());
-        let open: OpenApiRouter<()> = router(authenticator);
+        let open: OpenApiRouter<()> = router().with_state(authenticator);
         Self {
             accounts,
             clock,
