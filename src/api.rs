@@ -30,4 +30,5 @@ mod status;
 pub mod time_text;
 mod tokens;
 
+pub use router::{openapi_json, router};
 pub use state::{ApiState, Setup};

@@ -13,8 +13,8 @@
 mod agents;
 mod classes;
 mod core;
-mod edge_link;
 pub mod directory;
+mod edge_link;
 mod edges;
 mod event;
 mod handle;

@@ -22,7 +22,7 @@ pub mod trusted_time;
 pub use ca::{Ca, CaError, Roots, Subject};
 pub use certificate::{Certificate, CertificateError, Fingerprint, Pin};
 pub use enrol_client::EnrolError;
-pub use file::FileError;
+pub use file::{FileError, write as write_private};
 pub use key::{Credentials, KeyError, SecretKey, system_rng};
 pub use material::{Material, MaterialError, Own};
 pub use peer::{Peer, PeerError, Revoked};
