@@ -92,28 +92,29 @@ pub fn join(
     name: Option<&str>,
     region: Option<&str>,
 ) -> Result<(), Failure> {
-    let machine = daemon::system()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::Runtime(e.into()))?;
-    let time = Arc::new(TrustedTime::new(machine.clock));
-    let wanted = enrol_client::JoinAs {
-        url: &args.url,
-        token: &args.join,
-        service,
-        name,
-        region,
-    };
-    let material = runtime
-        .block_on(enrol_client::join(wanted, &time, &tls::provider()))
-        .map_err(|e| {
-            if e.is_passing() {
-                Failure::Runtime(e.into())
-            } else {
-                Failure::Usage(e.into())
-            }
-        })?;
+    let (time, joined) = runtime.block_on(async {
+        let time = Arc::new(TrustedTime::new(daemon::system()?.clock));
+        let wanted = enrol_client::JoinAs {
+            url: &args.url,
+            token: &args.join,
+            service,
+            name,
+            region,
+        };
+        let joined = enrol_client::join(wanted, &time, &tls::provider()).await;
+        Ok::<_, anyhow::Error>((time, joined))
+    })?;
+    let material = joined.map_err(|e| {
+        if e.is_passing() {
+            Failure::Runtime(e.into())
+        } else {
+            Failure::Usage(e.into())
+        }
+    })?;
     material.save(data).map_err(|e| Failure::Runtime(e.into()))?;
     time.save(&Material::time_path(data))
         .map_err(|e| Failure::Runtime(e.into()))?;
