@@ -18,6 +18,8 @@ pub mod estimate;
 pub mod hold_down;
 pub mod links;
 pub mod live;
+pub mod margin;
+pub mod plan;
 pub mod quality;
 pub mod reason;
 pub mod score;

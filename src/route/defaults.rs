@@ -85,6 +85,10 @@ pub const CROWDED: f64 = 0.80;
 /// How long a primary stays before a merely better one replaces it: three in-class reports.
 pub const DWELL: Duration = Duration::from_secs(30);
 
+/// How long after its beginning a leg's choice is made anew, margins aside, when more routes are measured
+/// than were when it was made: links are first measured one after another.
+pub const SETTLING: Duration = Duration::from_secs(60);
+
 /// Share of the budget by which a leg's share must be off before it is set anew, so that plans do not
 /// get a version a second from noise.
 pub const SHARE_DEAD_BAND: f64 = 0.10;

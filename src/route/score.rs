@@ -8,7 +8,8 @@ use super::{
     FarEnd, Figures,
     defaults::{CROWDED, FINALISTS, P95_SAMPLES, QUALITY_STEP},
     estimate::Distribution,
-    links::{LinkKey, LinkMap, Money},
+    links::{EdgeState, LinkKey, LinkMap, Money},
+    margin::ms,
     quality,
 };
 
@@ -99,6 +100,19 @@ impl<'a> Snapshot<'a> {
     /// out: exits are compared by the rest of the route.
     pub fn expect(&self, from: AgentId, route: &Route, to: &FarEnd) -> Expected {
         self.expect_along(route, &self.steps(from, route, to))
+    }
+
+    /// Whether a link of `route`, or an edge of it, carries nothing.
+    pub fn is_out(&self, from: AgentId, route: &Route, to: &FarEnd) -> bool {
+        route
+            .edges()
+            .any(|edge| self.links.edge_state(edge) == EdgeState::Down)
+            || self.steps(from, route, to).iter().any(|s| s.link.out)
+    }
+
+    /// Whether all its links are measured.
+    pub fn is_measured(&self, from: AgentId, route: &Route, to: &FarEnd) -> bool {
+        self.steps(from, route, to).iter().all(|s| s.link.rtt.is_some())
     }
 
     /// All of `routes` with their expectations, best first by [`Expected::cost`].
@@ -280,7 +294,6 @@ impl Expected {
     }
 
     pub fn figures(&self) -> Figures {
-        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
         Figures {
             route: self.route,
             p50_ms: self.median().map(ms),
