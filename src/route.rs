@@ -12,10 +12,15 @@
 //! | which does the agent use right now | `live.rs` |
 //! | which legs has a class, and where does it meet | `classes.rs`, `hub.rs` |
 //! | what is a leg's share of the budget | `budget.rs` |
+//! | how is a class doing, and why | `health.rs` |
 
+pub mod budget;
+pub mod classes;
 pub mod defaults;
 pub mod estimate;
+pub mod health;
 pub mod hold_down;
+pub mod hub;
 pub mod links;
 pub mod live;
 pub mod margin;

@@ -89,6 +89,9 @@ pub const DWELL: Duration = Duration::from_secs(30);
 /// than were when it was made: links are first measured one after another.
 pub const SETTLING: Duration = Duration::from_secs(60);
 
+/// How long a class keeps its meeting point: a move takes every participant along.
+pub const HUB_DWELL: Duration = Duration::from_secs(60);
+
 /// Share of the budget by which a leg's share must be off before it is set anew, so that plans do not
 /// get a version a second from noise.
 pub const SHARE_DEAD_BAND: f64 = 0.10;

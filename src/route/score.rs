@@ -110,6 +110,11 @@ impl<'a> Snapshot<'a> {
             || self.steps(from, route, to).iter().any(|s| s.link.out)
     }
 
+    /// Median round trip of one link; `None` unmeasured or out.
+    pub fn link_median(&self, key: &LinkKey) -> Option<Duration> {
+        self.link(key).rtt.as_ref().map(Distribution::median)
+    }
+
     /// Whether all its links are measured.
     pub fn is_measured(&self, from: AgentId, route: &Route, to: &FarEnd) -> bool {
         self.steps(from, route, to).iter().all(|s| s.link.rtt.is_some())
