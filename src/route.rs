@@ -1,7 +1,7 @@
 //! Which way a class's media goes: link estimates in, plans with typed reasons out.
 //!
-//! All of it is pure. The controller turns link estimates into plans; the agent chooses
-//! among its installed routes by itself; a replay calls the same functions.
+//! All of it is pure. The controller turns link estimates into plans ([`engine`]); the agent chooses
+//! among its installed routes by itself ([`live`]); a replay calls the same functions.
 //!
 //! | question | file |
 //! |---|---|
@@ -17,6 +17,7 @@
 pub mod budget;
 pub mod classes;
 pub mod defaults;
+pub mod engine;
 pub mod estimate;
 pub mod health;
 pub mod hold_down;
