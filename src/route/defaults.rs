@@ -66,9 +66,12 @@ pub const LOSS_CONFIDENCE_Z: f64 = 1.96;
 
 // ---- score (controller) ----
 
-/// Routes whose distributions are combined; the others are ranked by sums of percentiles alone, which
-/// is a hundred times cheaper. All routes of five edges are 25.
-pub const FINALISTS: usize = 32;
+/// Routes whose distributions are combined when a primary is chosen, which takes about 0.3 ms each; the
+/// others are ranked by sums of percentiles alone, a hundred times cheaper.
+pub const FINALISTS: usize = 12;
+
+/// The same for standbys, of which only a good one is wanted and not the very best.
+pub const STANDBY_FINALISTS: usize = 3;
 
 /// Edges of a route: one relay is enough in most cases, two reach the rest.
 pub const MAX_EDGES: usize = 2;

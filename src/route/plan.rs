@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::standby::Standbys;
 use super::{
     Cause, FarEnd, NoDisjoint, NoRoute, Reason,
-    defaults::{DWELL, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
+    defaults::{DWELL, FINALISTS, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
     hold_down::HoldDowns,
     links::{EdgeState, LinkMap},
     margin::{gain, ms},
@@ -176,7 +176,7 @@ impl Candidates {
         if usable.iter().any(|route| !draining(route)) {
             usable.retain(|route| !draining(route));
         }
-        let ranked = snapshot.rank(leg.from, leg.to, &usable, leg.budget);
+        let ranked = snapshot.rank(leg.from, leg.to, &usable, leg.budget, FINALISTS);
         let measured = usable
             .iter()
             .filter(|route| snapshot.is_measured(leg.from, route, leg.to))
@@ -203,7 +203,7 @@ impl Candidates {
         if same.is_empty() {
             return Cow::Borrowed(&self.ranked);
         }
-        Cow::Owned(snapshot.rank(leg.from, leg.to, &same, leg.budget))
+        Cow::Owned(snapshot.rank(leg.from, leg.to, &same, leg.budget, FINALISTS))
     }
 }
 

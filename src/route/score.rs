@@ -6,7 +6,7 @@ use corridor_probes::{AgentId, Mono, Route};
 
 use super::{
     FarEnd, Figures,
-    defaults::{CROWDED, FINALISTS, P95_SAMPLES, QUALITY_STEP},
+    defaults::{CROWDED, P95_SAMPLES, QUALITY_STEP},
     estimate::Distribution,
     links::{EdgeState, LinkKey, LinkMap, Money},
     margin::ms,
@@ -122,9 +122,16 @@ impl<'a> Snapshot<'a> {
 
     /// All of `routes` with their expectations, best first by [`Expected::cost`].
     ///
-    /// Distributions are combined for the [`FINALISTS`] that lead by sums of percentiles; the rest is
-    /// left out.
-    pub fn rank(&self, from: AgentId, to: &FarEnd, routes: &[Route], budget: Duration) -> Vec<Expected> {
+    /// Distributions are combined for the `finalists` that lead by sums of percentiles; the rest is left
+    /// out.
+    pub fn rank(
+        &self,
+        from: AgentId,
+        to: &FarEnd,
+        routes: &[Route],
+        budget: Duration,
+        finalists: usize,
+    ) -> Vec<Expected> {
         let skip_target = self.skips_target(to);
         let mut candidates: Vec<(Cost, Vec<Step>)> = routes
             .iter()
@@ -133,8 +140,8 @@ impl<'a> Snapshot<'a> {
                 (self.cheap_cost(route, &steps, budget), steps)
             })
             .collect();
-        candidates.sort_by_key(|a| a.0);
-        candidates.truncate(FINALISTS);
+        candidates.sort_by_key(|(cost, _)| *cost);
+        candidates.truncate(finalists);
         let mut finalists: Vec<Expected> = candidates
             .iter()
             .map(|(cost, steps)| self.expect_along(&cost.route, steps))

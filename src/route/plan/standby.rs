@@ -7,7 +7,7 @@ use corridor_probes::{Route, Wall};
 use super::{Current, Leg};
 use crate::route::{
     FarEnd, NoDisjoint,
-    defaults::{DWELL, STANDBYS},
+    defaults::{DWELL, STANDBY_FINALISTS, STANDBYS},
     margin::gain,
     score::{Expected, Snapshot},
 };
@@ -46,7 +46,7 @@ fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route
     let best_of = |filter: &dyn Fn(&Route) -> bool| {
         let routes: Vec<Route> = usable.iter().filter(|r| filter(r)).copied().collect();
         snapshot
-            .rank(leg.from, leg.to, &routes, leg.budget)
+            .rank(leg.from, leg.to, &routes, leg.budget, STANDBY_FINALISTS)
             .into_iter()
             .next()
     };
