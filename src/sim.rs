@@ -3,9 +3,11 @@
 
 mod clock;
 mod network;
+mod world;
 
 pub use clock::SimClock;
 pub use network::{
     Fate, Gilbert, HostSpec, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause, NatId,
     NatKind, SimError, SimHost, SimNetwork, SimRuntime, TraceEvent,
 };
+pub use world::{AgentSpec, CONTROLLER, ClockSpec, EdgeSpec, World, WorldError, WorldSpec};

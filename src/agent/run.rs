@@ -16,6 +16,7 @@ use rand::RngExt as _;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     core::{Core, Now, Output, Settings},
@@ -144,17 +145,23 @@ impl Agent {
             redialled: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 1,
-            load: host::Load::default(),
+            load: host::Load::of(&setup.machine),
             next_housekeeping: now,
             boot_lead: 0,
             machine: setup.machine,
         };
-        let main = tokio::spawn(main.run(events, asked, stop.clone()));
+        let span = tracing::info_span!("agent", name = %main.subject);
+        let main = tokio::spawn(main.run(events, asked, stop.clone()).instrument(span));
         Ok(Self { asks, stop, main })
     }
 
     pub fn handle(&self) -> Handle {
         Handle(self.asks.clone())
+    }
+
+    /// Ends at once, as a process that is killed: nothing is said, and nothing more is kept.
+    pub fn kill(self) {
+        self.main.abort();
     }
 
     /// Says goodbye, closes connections and the spool.

@@ -195,6 +195,12 @@ impl SimHost {
         self.network.lock().addresses.set_online(self.id, online);
     }
 
+    /// Takes all its sockets away, as when a process is killed: what still holds them neither sends nor
+    /// receives any more, and their ports are free.
+    pub fn close_sockets(&self) {
+        self.network.lock().ports.close_all(self.id);
+    }
+
     /// Suspends the machine: its monotonic clock and timers stand still, and it neither sends nor
     /// receives, until `d` from now.
     pub fn sleep(&self, d: Duration) {
