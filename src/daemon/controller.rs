@@ -90,7 +90,7 @@ impl ControllerService {
             settings: Settings::new(&config.controller, &config.edge),
         })
         .await?;
-        let public = public_host(set.public.as_deref());
+        let public = public_host(set.public.as_deref(), https.addr().ip());
         let quic_port = controller
             .local_addrs()
             .first()
@@ -303,12 +303,14 @@ fn hosts(public: Option<&str>) -> Vec<String> {
     hosts
 }
 
-/// What others call this machine, as well as it can know.
-fn public_host(public: Option<&str>) -> String {
+/// What others call this machine, as well as it can know: what was configured, the one address that it
+/// listens on, or an address of its own.
+fn public_host(public: Option<&str>, bound: IpAddr) -> String {
+    let bound = Some(bound).filter(|ip| !ip.is_unspecified());
     let first = || host::addresses().into_iter().min_by_key(|ip| ip.is_ipv6());
     public
         .map(str::to_owned)
-        .or_else(|| first().map(|ip| ip.to_string()))
+        .or_else(|| bound.or_else(first).map(|ip| ip.to_string()))
         .unwrap_or_else(|| "localhost".into())
 }
 
