@@ -490,7 +490,7 @@ impl Core {
             .map(|e| e.record.id)
             .collect();
         for id in ids {
-            let mesh = self.edges.mesh(id, &self.busy);
+            let mesh = self.edges.mesh(id, &self.busy, &self.settings);
             self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
     }

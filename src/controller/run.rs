@@ -33,7 +33,7 @@ use crate::{
         records::{ClassState, EventRecord, PlanRecord, ReportRecord},
         worker::{Worker, WorkerError},
     },
-    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, Kind, ServerSetup},
+    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
 /// The store, on its thread.
@@ -185,6 +185,10 @@ impl Controller {
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.endpoint.local_addrs()
+    }
+
+    pub fn transport(&self) -> EndpointStats {
+        self.endpoint.stats()
     }
 
     /// Ends at once, as a process that is killed, once its sockets are gone.
