@@ -38,7 +38,7 @@ pub struct Asked {
 
 /// Events, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "events", params(Asked),
+    get, operation_id = "list_events", path = "/api/v1/events", tag = "events", params(Asked),
     security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The events", body = Vec<Event>),

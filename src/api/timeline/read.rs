@@ -65,7 +65,7 @@ pub struct Asked {
 /// At most 20,000 reports are read. Where there are more, the answer's `to` is before the one asked for:
 /// ask again from there, or for fewer participants.
 #[utoipa::path(
-    get, path = "/api/v1/classes/{id}/timeline", tag = "classes",
+    get, operation_id = "get_timeline", path = "/api/v1/classes/{id}/timeline", tag = "classes",
     params(("id" = String, Path, description = "The class's id"), Asked),
     security(("session" = []), ("token" = [])),
     responses(
