@@ -17,7 +17,6 @@ use crate::{
         auth::{Auth, Viewer},
         classes,
         error::ApiError,
-        events,
         extract::{Path, Query, time},
         model::{self, ClassStatus, Event, Timeline},
         router::Denied,
@@ -235,5 +234,5 @@ fn what_happened(
         found.extend(own.into_iter().filter(|event| event.class.is_none()));
     }
     found.sort_by_key(|event: &EventRecord| event.at);
-    Ok(found.iter().map(events::shown).collect())
+    Ok(found.iter().map(crate::controller::shown_event).collect())
 }
