@@ -7,6 +7,7 @@
 //! | who may do what | `auth.rs` |
 //! | how does an agent or edge join | `enrol.rs` |
 //! | what is an error answered | `error.rs` |
+//! | what does a class's timeline show | `timeline.rs` |
 //! | what does the live feed send | `live.rs` |
 //! | what do all answers have in common | `server.rs` |
 
@@ -28,6 +29,7 @@ pub mod server;
 mod state;
 mod status;
 pub mod time_text;
+mod timeline;
 mod tokens;
 
 pub use router::{openapi_json, router};

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use corridor_probes::Mono;
 
+use crate::machine::Machine;
+
 /// This process's own load.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LoadReading {
@@ -16,10 +18,23 @@ pub struct LoadReading {
 #[derive(Debug, Default)]
 pub struct Load {
     last: Option<(Mono, f64)>,
+    /// A simulated machine shares its process with all the others.
+    simulated: bool,
 }
 
 impl Load {
+    /// Of the process that runs on `machine`; a simulated machine has none of its own, and reads zero.
+    pub fn of(machine: &Machine) -> Self {
+        Self {
+            last: None,
+            simulated: machine.repeatable,
+        }
+    }
+
     pub fn read(&mut self, now: Mono) -> LoadReading {
+        if self.simulated {
+            return LoadReading::default();
+        }
         let Some((cpu_s, rss_bytes)) = process() else {
             return LoadReading::default();
         };

@@ -19,7 +19,7 @@ pub mod tls;
 pub mod token;
 pub mod trusted_time;
 
-pub use ca::{Ca, CaError, Roots, Subject};
+pub use ca::{Ca, CaError, RENEWED_AFTER, Roots, Subject};
 pub use certificate::{Certificate, CertificateError, Fingerprint, Pin};
 pub use enrol_client::EnrolError;
 pub use file::{FileError, write as write_private};

@@ -16,6 +16,7 @@ use rand::RngExt as _;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     core::{Core, Now, Output, Settings},
@@ -62,6 +63,7 @@ pub struct Agent {
 #[derive(Debug)]
 pub enum Ask {
     Status(oneshot::Sender<AgentReport>),
+    Pace(Duration),
     Class {
         class: String,
         join: bool,
@@ -78,6 +80,12 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.0.send(Ask::Status(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Probes everything at most once in `every` from now on, as on a metered line; zero ends that.
+    pub async fn probe_at_most_every(&self, every: Duration) {
+        // An agent that is stopping probes nothing.
+        let _ = self.0.send(Ask::Pace(every)).await;
     }
 
     /// Comes into a class, or leaves it; the error is one sentence.
@@ -144,17 +152,23 @@ impl Agent {
             redialled: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_request: 1,
-            load: host::Load::default(),
+            load: host::Load::of(&setup.machine),
             next_housekeeping: now,
             boot_lead: 0,
             machine: setup.machine,
         };
-        let main = tokio::spawn(main.run(events, asked, stop.clone()));
+        let span = tracing::info_span!("agent", name = %main.subject);
+        let main = tokio::spawn(main.run(events, asked, stop.clone()).instrument(span));
         Ok(Self { asks, stop, main })
     }
 
     pub fn handle(&self) -> Handle {
         Handle(self.asks.clone())
+    }
+
+    /// Ends at once, as a process that is killed: nothing is said, and nothing more is kept.
+    pub fn kill(self) {
+        self.main.abort();
     }
 
     /// Says goodbye, closes connections and the spool.
@@ -389,6 +403,10 @@ impl Main {
                 let now = self.now();
                 let report = super::status::report(&self.core, &self.subject, now);
                 let _ = answer.send(report);
+            }
+            Ask::Pace(every) => {
+                let now = self.machine.clock.mono();
+                self.core.set_pace(every, now);
             }
             Ask::Class { class, join, answer } => {
                 let request = self.next_request;

@@ -187,21 +187,19 @@ pub async fn get(
     State(api): State<ApiState>,
     Path(id): Path<String>,
 ) -> Result<Json<ClassStatus>, ApiError> {
-    find(&api, &id).await.map(|(class, _)| Json(class))
+    find(&api, &id).await.map(Json)
 }
 
-/// A class, and its record if the store has it by now.
-pub async fn find(api: &ApiState, id: &str) -> Result<(ClassStatus, Option<ClassRecord>), ApiError> {
-    let at_hand = api.handle.class(id).await;
+/// A class, at hand or stored.
+pub async fn find(api: &ApiState, id: &str) -> Result<ClassStatus, ApiError> {
+    let error = match api.handle.class(id).await {
+        Ok(class) => return Ok(class),
+        Err(error @ AskError::Class(ClassError::Unknown(_))) => error,
+        Err(error) => return Err(error.into()),
+    };
     let wanted = id.to_owned();
     let stored = api.store(move |store| store.class(&wanted)).await?;
-    match (at_hand, stored) {
-        (Ok(class), stored) => Ok((class, stored)),
-        (Err(AskError::Class(ClassError::Unknown(_))), Some(stored)) => {
-            Ok((from_record(&stored), Some(stored)))
-        }
-        (Err(error), _) => Err(error.into()),
-    }
+    stored.as_ref().map(from_record).ok_or_else(|| error.into())
 }
 
 /// Ends a class. Its outcome is judged from what happened where it is not given.

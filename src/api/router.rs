@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ApiState, agents, api_tokens, auth, classes, edges, enrol, error::ApiError, events, live, model, pages,
-    status, tokens,
+    status, timeline, tokens,
 };
 
 /// The API and the pages, to be served by [`super::server::Listener`], which bounds what a request may cost
@@ -44,6 +44,7 @@ fn api() -> OpenApiRouter<ApiState> {
         .routes(routes!(classes::end))
         .routes(routes!(classes::join))
         .routes(routes!(classes::leave))
+        .routes(routes!(timeline::read::get))
         .routes(routes!(edges::list))
         .routes(routes!(edges::drain))
         .routes(routes!(edges::revoke))
@@ -128,3 +129,8 @@ impl IntoResponses for Denied {
         all.build().responses
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use axum::extract::FromRef;
 use corridor_probes::Wall;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +22,9 @@ use crate::{
     identity::Ca,
     store::{self, Store, worker::Worker},
 };
+
+/// Timelines that are made at once: each reads and holds tens of megabytes.
+const TIMELINES: usize = 2;
 
 /// What an API needs of its controller.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub struct Parts {
     pub public_url: String,
     pub stop: CancellationToken,
     pub snapshots: Snapshots,
+    pub timelines: Semaphore,
 }
 
 impl ApiState {
@@ -76,6 +81,7 @@ impl ApiState {
             public_url: setup.public_url,
             stop: setup.stop,
             snapshots: Snapshots::default(),
+            timelines: Semaphore::new(TIMELINES),
         })))
     }
 }

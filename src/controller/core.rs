@@ -204,7 +204,7 @@ impl Core {
         }
         self.counters.reports += 1;
         self.links.take(from, report, now.wall);
-        self.planner.observe(from, report, &self.agents, now);
+        self.planner.observe(from, report, now);
         if let Reporter::Agent(id) = from {
             self.agents.heard(id, via, now.wall);
             self.agents.report(id, report);
@@ -215,10 +215,9 @@ impl Core {
     /// The store has taken up or changed an agent.
     pub fn agent_changed(&mut self, record: AgentRecord, now: Now) {
         let before = self.agents.get(record.id).and_then(|a| a.record.revoked);
-        let (id, subject, revoked) = (record.id, record.subject.clone(), record.revoked.is_some());
+        let (subject, revoked) = (record.subject.clone(), record.revoked.is_some());
         self.agents.enrol(record);
         if revoked && before.is_none() {
-            self.planner.forget_agent(id);
             self.event(event::subject(
                 now.wall,
                 "revoked",
@@ -352,7 +351,6 @@ impl Core {
             }),
         );
         self.to_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
-        self.planner.held(id, &attach.plans);
         self.told.remove(&id);
         self.tell_candidates_of(id);
         self.tell_plans(id);
@@ -404,7 +402,7 @@ impl Core {
         let changes = self.planner.update(&self.classes, &self.agents, &self.edges, now);
         let mut agents = BTreeSet::new();
         for change in changes {
-            agents.extend(self.agents.by_subject(&change.subject).map(|a| a.record.id));
+            agents.insert(change.agent);
             if let Some(happened) = event::plan(now.wall, &change, &self.edges) {
                 self.event(happened);
             }
@@ -415,7 +413,7 @@ impl Core {
         for id in agents {
             self.tell_plans(id);
         }
-        let busy = self.planner.busy_pairs();
+        let busy = self.planner.busy_pairs(&self.classes);
         if busy != self.busy {
             self.busy = busy;
             self.tell_mesh();
@@ -492,7 +490,7 @@ impl Core {
             .map(|e| e.record.id)
             .collect();
         for id in ids {
-            let mesh = self.edges.mesh(id, &self.busy);
+            let mesh = self.edges.mesh(id, &self.busy, &self.settings);
             self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
     }

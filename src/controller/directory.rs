@@ -349,3 +349,6 @@ fn first_edges(mut edges: Vec<EdgeRecord>) -> Vec<JoinEdge> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

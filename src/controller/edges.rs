@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corridor_probes::{EdgeId, Wall};
 
+use super::settings::Settings;
 use crate::{api::model::EdgeState, proto, store::records::EdgeRecord};
 
 /// One edge.
@@ -121,13 +122,14 @@ impl Edges {
     }
 
     /// What one edge is told of all others. `busy`: pairs in a live plan, which are measured more often.
-    pub fn mesh(&self, of: EdgeId, busy: &BTreeSet<(EdgeId, EdgeId)>) -> proto::Mesh {
+    pub fn mesh(&self, of: EdgeId, busy: &BTreeSet<(EdgeId, EdgeId)>, settings: &Settings) -> proto::Mesh {
+        let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
         let others = self.iter().filter(|e| e.record.id != of);
         let is_busy = |other: EdgeId| busy.contains(&(of.min(other), of.max(other)));
         proto::Mesh {
             edges: others.clone().map(Edge::info).collect(),
-            idle_interval_ms: 1_000,
-            busy_interval_ms: 100,
+            idle_interval_ms: millis(settings.mesh_idle),
+            busy_interval_ms: millis(settings.mesh_busy),
             busy: others
                 .filter(|e| is_busy(e.record.id))
                 .map(|e| u32::from(e.record.id.get()))
@@ -254,8 +256,9 @@ mod tests {
 
     #[test]
     fn the_mesh_names_the_others_and_the_busy_pairs() {
+        let settings = Settings::new(&Default::default(), &Default::default());
         let busy = BTreeSet::from([(EdgeId::new(1).unwrap(), EdgeId::new(3).unwrap())]);
-        let mesh = edges(&[1, 2, 3]).mesh(EdgeId::new(3).unwrap(), &busy);
+        let mesh = edges(&[1, 2, 3]).mesh(EdgeId::new(3).unwrap(), &busy, &settings);
         assert_eq!(mesh.edges.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(mesh.busy, [1]);
     }

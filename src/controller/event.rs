@@ -96,17 +96,16 @@ pub fn of_class(at: Wall, happened: &ClassEvent) -> EventRecord {
 
 /// A plan whose primary changed; other changes of a plan are no event.
 pub fn plan(at: Wall, change: &Change, edges: &Edges) -> Option<EventRecord> {
-    let primary = change.new_primary?;
+    let (primary, plan) = (change.new_primary?, change.plan.as_ref()?);
     let names = route_names(edges, primary.edges());
+    let why = plan
+        .reason
+        .describe(&|id| route_names(edges, std::iter::once(id)).concat());
     let mut detail = Map::new();
     detail.insert("route".into(), json!(names));
-    detail.insert("reason".into(), change.reason.clone());
-    let text = format!(
-        "{}: plan by {}: {}",
-        change.subject,
-        chain(&names),
-        change.reason_text
-    );
+    detail.insert("version".into(), plan.version.into());
+    detail.insert("reason".into(), json!(plan.reason));
+    let text = format!("{}: plan by {}: {why}", change.subject, chain(&names));
     Some(EventRecord {
         class: Some(change.class.clone()),
         subject: Some(change.subject.clone()),

@@ -13,6 +13,7 @@ use std::{
 use corridor_probes::{BootId, Mono, Wall};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     core::{Core, Now, Output, Restored},
@@ -32,7 +33,7 @@ use crate::{
         records::{ClassState, EventRecord, PlanRecord, ReportRecord},
         worker::{Worker, WorkerError},
     },
-    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, Kind, ServerSetup},
+    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
 /// The store, on its thread.
@@ -160,10 +161,14 @@ impl Controller {
             next_retain: now.mono,
             pending: Pending::default(),
         };
+        let span = tracing::info_span!("controller");
         let tasks = vec![
-            tokio::spawn(accept(endpoint.clone(), serving, stop.clone())),
-            tokio::spawn(ingest(machine, store.clone(), reports, stored_out)),
-            tokio::spawn(main.run(inputs, stored, asked.asks, stop.clone())),
+            tokio::spawn(accept(endpoint.clone(), serving, stop.clone()).instrument(span.clone())),
+            tokio::spawn(ingest(machine, store.clone(), reports, stored_out).instrument(span.clone())),
+            tokio::spawn(
+                main.run(inputs, stored, asked.asks, stop.clone())
+                    .instrument(span),
+            ),
         ];
         Ok(Self {
             handle,
@@ -180,6 +185,18 @@ impl Controller {
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.endpoint.local_addrs()
+    }
+
+    pub fn transport(&self) -> EndpointStats {
+        self.endpoint.stats()
+    }
+
+    /// Ends at once, as a process that is killed, once its sockets are gone.
+    pub fn kill(self) {
+        self.stop.cancel();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 
     /// Stops, with everything that was acknowledged in the store.
@@ -225,7 +242,7 @@ async fn accept(endpoint: Arc<Endpoint>, serving: Serving, stop: CancellationTok
             accepted = endpoint.accept() => accepted,
         };
         let Some(connection) = connection else { return };
-        tokio::spawn(edge_link::serve(serving.clone(), connection, ConnectionNo(next)));
+        tokio::spawn(edge_link::serve(serving.clone(), connection, ConnectionNo(next)).in_current_span());
         next += 1;
     }
 }
@@ -447,7 +464,14 @@ impl Main {
                 }
                 Output::SavePlan(record) => self.pending.plans.push(record),
                 Output::Event(record) => {
-                    tracing::info!(kind = %record.kind, detail = %record.detail, "event");
+                    tracing::info!(
+                        kind = %record.kind,
+                        class = record.class.as_deref(),
+                        subject = record.subject.as_deref(),
+                        edge = record.edge.as_deref(),
+                        detail = %record.detail,
+                        "event"
+                    );
                     // Nobody may be watching.
                     let _ = self.asked_events.send(event::shown(&record));
                     self.pending.events.push(record);

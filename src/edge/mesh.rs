@@ -11,6 +11,7 @@ use std::{
 
 use corridor_probes::{EdgeId, Mono, Pattern, SlotOutcome};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::{serve, shared::Shared};
 use crate::{
@@ -107,7 +108,7 @@ impl Mesh {
             peer,
             Dialer {
                 addresses,
-                task: tokio::spawn(task),
+                task: tokio::spawn(task.in_current_span()),
             },
         );
     }

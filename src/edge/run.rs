@@ -13,6 +13,7 @@ use corridor_probes::{AgentId, BootId, EdgeId, Mono, SessionConfig, Wall};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     SILENT_AFTER,
@@ -30,7 +31,7 @@ use crate::{
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
     reporting::{Reporter, Rest},
-    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, Kind, ServerSetup},
+    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
 /// What an edge runs with.
@@ -101,13 +102,15 @@ impl Edge {
             boot,
             version: env!("CARGO_PKG_VERSION"),
         };
-        tokio::spawn(accept(
+        let span = tracing::info_span!("edge", id = me.map(|id| id.get()));
+        let accepting = accept(
             shared.clone(),
             endpoint.clone(),
             myself,
             standing.clone(),
             stop.clone(),
-        ));
+        );
+        tokio::spawn(accepting.instrument(span.clone()));
         let main = match controller {
             None => tokio::spawn(stop.clone().cancelled_owned()),
             Some(with) => {
@@ -128,7 +131,7 @@ impl Edge {
                     backoff: Backoff::controller(rng.random()),
                     stop: stop.clone(),
                 };
-                let link = tokio::spawn(link.run());
+                let link = tokio::spawn(link.run().instrument(span.clone()));
                 let mesh = Mesh::new(
                     with.id,
                     shared.clone(),
@@ -144,14 +147,15 @@ impl Edge {
                     mesh_probe_size,
                     reporter: Reporter::new(boot, now),
                     unacknowledged: VecDeque::new(),
-                    load: host::Load::default(),
+                    load: host::Load::of(&machine),
                     next_status: now,
                 };
                 let stop = stop.clone();
-                tokio::spawn(async move {
+                let running = async move {
                     main.run(telling, stop).await;
                     let _ = link.await;
-                })
+                };
+                tokio::spawn(running.instrument(span))
             }
         };
         Ok(Self {
@@ -166,9 +170,19 @@ impl Edge {
         self.endpoint.local_addrs()
     }
 
+    pub fn transport(&self) -> EndpointStats {
+        self.endpoint.stats()
+    }
+
     /// Agents connected now.
     pub fn agents(&self) -> usize {
         self.shared.table().agents.len()
+    }
+
+    /// Ends at once, as a process that is killed, once its sockets are gone.
+    pub fn kill(self) {
+        self.stop.cancel();
+        self.main.abort();
     }
 
     /// Drains, then stops: agents are told to leave and get `patience` to do so.
@@ -229,12 +243,8 @@ async fn accept(
             accepted = endpoint.accept() => accepted,
         };
         let Some(connection) = connection else { return };
-        tokio::spawn(serve::accepted(
-            shared.clone(),
-            myself.clone(),
-            standing.clone(),
-            connection,
-        ));
+        let serving = serve::accepted(shared.clone(), myself.clone(), standing.clone(), connection);
+        tokio::spawn(serving.in_current_span());
     }
 }
 

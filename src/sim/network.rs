@@ -131,6 +131,16 @@ impl SimNetwork {
         change(&mut world.direction(from.id, to.id).shape);
     }
 
+    /// One direction's shape now.
+    pub fn shape(&self, from: &SimHost, to: &SimHost) -> LinkShape {
+        self.network.lock().direction(from.id, to.id).shape
+    }
+
+    /// Packets delivered on all links, cumulative.
+    pub fn delivered(&self) -> u64 {
+        self.network.lock().delivered()
+    }
+
     /// Holds everything under way or sent on this direction until `d` from now, then delivers it at once.
     pub fn stall(&self, from: &SimHost, to: &SimHost, d: Duration) {
         let until = self.network.shared.elapsed() + d;
@@ -193,6 +203,12 @@ impl SimHost {
     /// Cuts the host off (cable out), or joins it again. Packets under way to it are lost.
     pub fn set_online(&self, online: bool) {
         self.network.lock().addresses.set_online(self.id, online);
+    }
+
+    /// Takes all its sockets away, as when a process is killed: what still holds them neither sends nor
+    /// receives any more, and their ports are free.
+    pub fn close_sockets(&self) {
+        self.network.lock().ports.close_all(self.id);
     }
 
     /// Suspends the machine: its monotonic clock and timers stand still, and it neither sends nor

@@ -23,6 +23,10 @@ pub enum Kind {
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Whoever probes without being known should not hold state for long.
 pub const PROBE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between servers a dead peer must be found soon: routes and reports depend on it.
+pub const SERVER_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Three of them fit into [`SERVER_IDLE_TIMEOUT`], so that two may be lost.
+pub const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// NATs forget UDP after 30 s and more (RFC 4787 asks for 120, many do not). The client alone sends them:
 /// one side is enough.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
@@ -82,6 +86,11 @@ pub(super) enum Side {
 /// it mostly serves, and what differs by client is set by the client's end.
 pub(super) fn transport(kind: Kind, side: Side) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
+    let (idle_timeout, keep_alive) = match kind {
+        Kind::AgentEdge => (IDLE_TIMEOUT, KEEP_ALIVE),
+        Kind::EdgeEdge | Kind::EdgeController => (SERVER_IDLE_TIMEOUT, SERVER_KEEP_ALIVE),
+        Kind::Probe => (PROBE_IDLE_TIMEOUT, KEEP_ALIVE),
+    };
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.interval(MTU_DISCOVERY_INTERVAL).upper_bound(MTU_UPPER_BOUND);
     config

@@ -93,6 +93,15 @@ impl Ports {
         ids.filter_map(|id| Some((*id, self.sockets[*id].as_ref()?.local.ip())))
     }
 
+    /// Closes all sockets of a host.
+    pub(super) fn close_all(&mut self, host: HostId) {
+        for id in 0..self.sockets.len() {
+            if self.sockets[id].as_ref().is_some_and(|s| s.host == host) {
+                self.close(id);
+            }
+        }
+    }
+
     pub(super) fn close(&mut self, id: SocketId) {
         if let Some(socket) = self.sockets[id].take()
             && let Some(ids) = self.bound.get_mut(&(socket.host, socket.local.port()))

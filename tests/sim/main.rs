@@ -1,0 +1,94 @@
+//! Scenarios in virtual time: the whole of Corridor in one process, days in seconds. Each file of
+//! `scenarios/` is a test of its own.
+
+use std::{fmt::Write as _, io::Write as _, path::Path};
+
+use corridor::sim::scenario::{Outcome, Scenario, run};
+
+/// Runs a scenario file to its end, in virtual time.
+fn play(toml: &str) -> Outcome {
+    let scenario = Scenario::parse(toml).unwrap_or_else(|e| panic!("{e}"));
+    let data = tempfile::tempdir().unwrap();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(run(&scenario, data.path()))
+        .unwrap_or_else(|e| panic!("{}", with_sources(&e)))
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn lines(outcome: &Outcome) -> String {
+    outcome.log.iter().map(|entry| format!("{entry}\n")).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a scenario takes is shown, not asserted"
+)]
+fn check(name: &str, toml: &str) {
+    let began = std::time::Instant::now();
+    let outcome = play(toml);
+    let wall = began.elapsed().as_secs_f64();
+    let virtual_time = Scenario::parse(toml).unwrap().duration.0;
+    // Past the harness, which hides what passing tests print.
+    let _ = writeln!(
+        std::io::stderr(),
+        "sim: {name}: {virtual_time:?} in {wall:.1} s, {} packets ({:.0} a second), {} handshakes",
+        outcome.packets,
+        outcome.packets as f64 / wall,
+        outcome.handshakes
+    );
+    if let Some(dir) = std::env::var_os("CORRIDOR_SIM_LOGS") {
+        std::fs::write(Path::new(&dir).join(format!("{name}.log")), lines(&outcome)).unwrap();
+    }
+    assert!(
+        outcome.failures.is_empty(),
+        "{}\n\nthe last of the log:\n{}",
+        outcome.failures.join("\n"),
+        outcome
+            .log
+            .iter()
+            .rev()
+            .take(40)
+            .rev()
+            .map(|e| format!("{e}\n"))
+            .collect::<String>()
+    );
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name), include_str!(concat!("scenarios/", stringify!($name), ".toml")));
+            }
+        )*
+
+        #[test]
+        fn every_scenario_file_is_run() {
+            let named = [$(stringify!($name)),*];
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/scenarios");
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let stem = path.file_stem().unwrap().to_str().unwrap();
+                assert!(named.contains(&stem), "{} is not in the list", path.display());
+            }
+        }
+    };
+}
+
+scenarios! {
+    steady
+}
