@@ -231,7 +231,8 @@ impl Drop for Running {
 pub struct Up {
     pub running: Running,
     pub plan: Plan,
-    pub dir: TempDir,
+    /// Goes when this goes.
+    _dir: TempDir,
 }
 
 /// Where a controller, or all of them, shall run.
@@ -305,7 +306,7 @@ impl Up {
         Self {
             running: up.start(),
             plan: up,
-            dir,
+            _dir: dir,
         }
     }
 
