@@ -94,12 +94,8 @@ pub(super) fn transport(kind: Kind, side: Side) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.interval(MTU_DISCOVERY_INTERVAL).upper_bound(MTU_UPPER_BOUND);
     config
-        .max_idle_timeout(idle(if kind == Kind::Probe {
-            PROBE_IDLE_TIMEOUT
-        } else {
-            IDLE_TIMEOUT
-        }))
-        .keep_alive_interval((side == Side::Client).then_some(KEEP_ALIVE))
+        .max_idle_timeout(idle(idle_timeout))
+        .keep_alive_interval((side == Side::Client).then_some(keep_alive))
         .max_concurrent_uni_streams(0u32.into())
         .max_concurrent_bidi_streams(if kind == Kind::Probe { 0 } else { MAX_STREAMS }.into())
         .mtu_discovery_config(Some(mtu))
