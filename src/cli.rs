@@ -11,6 +11,7 @@ mod service;
 mod status;
 mod token;
 mod up;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ use crate::config::Config;
 
 /// Keeps online classes inside a delay budget.
 #[derive(Debug, Parser)]
-#[command(name = "corridor", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "corridor", version, max_term_width = 80, propagate_version = true)]
 pub struct Cli {
     /// Configuration file (TOML); CORRIDOR_SECTION_KEY in the environment goes over it
     #[arg(long, global = true, value_name = "FILE", env = "CORRIDOR_CONFIG")]
@@ -52,6 +53,19 @@ enum Command {
 }
 
 impl Cli {
+    /// Parses this process's arguments. Asked for help or the version, prints that and ends the process.
+    pub fn from_command_line() -> Result<Self, Failure> {
+        Self::try_parse().or_else(|error| {
+            if error.use_stderr()
+                && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            {
+                Err(Failure::usage(usage::one_line(&error)))
+            } else {
+                error.exit()
+            }
+        })
+    }
+
     /// Runs the command that was asked for.
     pub fn run(self) -> Result<(), Failure> {
         if let Command::Config(args) = self.command {
