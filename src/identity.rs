@@ -23,6 +23,7 @@ pub use ca::{Ca, CaError, Roots, Subject};
 pub use certificate::{Certificate, CertificateError, Fingerprint, Pin};
 pub use enrol_client::EnrolError;
 pub use file::FileError;
+pub(crate) use file::{create_dir, read_secret, write as write_secret};
 pub use key::{Credentials, KeyError, SecretKey, system_rng};
 pub use material::{Material, MaterialError, Own};
 pub use peer::{Peer, PeerError, Revoked};
