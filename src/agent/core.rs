@@ -273,6 +273,7 @@ impl Core {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Now) {
         self.close_windows(now);
+        self.notice_silence(now);
         if now.mono >= self.next_step {
             let every = self.step_every();
             self.next_step = self.next_step.max(now.mono - every) + every;
@@ -629,6 +630,23 @@ impl Core {
                 .map(|(id, _)| id)
                 .min_by_key(|&id| (rtt(id).is_none(), rtt(id), id))
         })
+    }
+
+    /// A killed edge closes no connection: reports must not wait until that runs out.
+    fn notice_silence(&mut self, now: Now) {
+        let often: Vec<_> = self
+            .edges
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|&id| self.is_probed_often(id))
+            .collect();
+        let mut new = false;
+        for id in often {
+            new |= self.edges.note_silence(id, now.mono);
+        }
+        if new {
+            self.choose_uplink(now);
+        }
     }
 
     fn next_hop_silent(&mut self, edge: EdgeId, notice: &proto::NextHopSilent, now: Now) {
