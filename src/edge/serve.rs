@@ -61,6 +61,7 @@ pub async fn edge(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
     if let Some(older) = older {
         older.close(CloseCode::Replaced, "newer connection");
     }
+    shared.close_if_revoked(Peer::Edge(id), &connection);
     tracing::info!(edge = %id, "mesh connection up");
     datagrams(&shared, Sender::Edge(id), &connection).await;
     let mut table = shared.table_mut();
@@ -103,6 +104,7 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
     if let Some(older) = older {
         older.connection.close(CloseCode::Replaced, "newer connection");
     }
+    shared.close_if_revoked(Peer::Agent(id), &connection);
     tracing::debug!(agent = %id, "agent connected");
     let writer = tokio::spawn(write_control(sender, queued));
     let reader = tokio::spawn(read_control(shared.clone(), id, connection.clone(), receiver));
