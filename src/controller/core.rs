@@ -90,7 +90,7 @@ impl Core {
             agents: Agents::restore(restored.agents),
             classes: Classes::restore(restored.classes),
             links: Links::default(),
-            planner: Planner::restore(&settings, restored.plans),
+            planner: Planner::restore(&settings, restored.plans, now.mono),
             counters: Counters::default(),
             told: BTreeMap::new(),
             busy: BTreeSet::new(),

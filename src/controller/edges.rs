@@ -61,7 +61,7 @@ impl Edges {
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Edge> {
-        self.edges.values().find(|e| e.record.name == name)
+        self.iter().find(|e| e.record.name == name)
     }
 
     /// Every edge that is not revoked.

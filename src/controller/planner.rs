@@ -2,11 +2,12 @@
 //! messages and records.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use corridor_probes::{AgentId, EdgeId, Route, samples};
+use corridor_probes::{AgentId, EdgeId, Mono, Route, samples};
 
 use super::{agents::Agents, classes::Classes, core::Now, edges::Edges, links, settings::Settings};
 use crate::{
@@ -55,12 +56,21 @@ pub struct Planner {
     views: BTreeMap<String, ClassView>,
     /// Primaries as they were last told, to tell which plans moved media.
     primaries: BTreeMap<(String, String), Route>,
+    /// Legs whose plan is from before the start, and until when they stand as they are.
+    restored: BTreeSet<(String, String)>,
+    settled: Mono,
 }
 
+/// After a start, edges and agents come back one by one and nothing is measured yet: a plan made of what
+/// came first would be worse than the one that stands. An edge's longest wait before it tries again, and
+/// a report in class.
+const SETTLE: Duration = Duration::from_secs(15);
+
 impl Planner {
-    pub fn restore(_: &Settings, records: Vec<PlanRecord>) -> Self {
+    pub fn restore(_: &Settings, records: Vec<PlanRecord>, now: Mono) -> Self {
         let mut engine = Engine::default();
         let mut primaries = BTreeMap::new();
+        let mut restored = BTreeSet::new();
         for record in records {
             match serde_json::from_str::<LegRecord>(&record.body) {
                 Ok(leg) => {
@@ -68,6 +78,7 @@ impl Planner {
                         primaries.insert((record.class.clone(), record.subject.clone()), primary);
                     }
                     engine.restore(&record.class, &record.subject, leg);
+                    restored.insert((record.class, record.subject));
                 }
                 Err(error) => {
                     tracing::warn!(class = %record.class, subject = %record.subject, %error, "stored plan not understood");
@@ -79,6 +90,8 @@ impl Planner {
             engine,
             views: BTreeMap::new(),
             primaries,
+            restored,
+            settled: now + SETTLE,
         }
     }
 
@@ -130,8 +143,13 @@ impl Planner {
 
     /// Plans every leg of every live class, and answers what changed.
     pub fn update(&mut self, classes: &Classes, agents: &Agents, edges: &Edges, now: Now) -> Vec<Change> {
+        if now.mono >= self.settled {
+            self.restored.clear();
+        }
         for edge in edges.iter() {
             let state = match edge.state() {
+                // Not back yet, which is no news of it.
+                _ if edge.last_seen.is_none() && now.mono < self.settled => EdgeState::Up,
                 model::EdgeState::Up => EdgeState::Up,
                 model::EdgeState::Draining => EdgeState::Draining,
                 model::EdgeState::Down => EdgeState::Down,
@@ -145,12 +163,29 @@ impl Planner {
             .filter(|c| c.state == ClassState::Live)
             .map(|c| class(c, agents))
             .collect();
-        let changes = self.engine.update(now.mono, now.wall, &self.links, &live);
+        let changes = self
+            .engine
+            .update(now.mono, now.wall, &self.links, &self.to_plan(&live));
         self.view(&live, agents, now);
         changes
             .into_iter()
             .map(|change| self.change(change, now))
             .collect()
+    }
+
+    /// The classes as they are to be planned: a restored leg stands as one whose agent is away does.
+    fn to_plan<'c>(&self, live: &'c [Class]) -> Cow<'c, [Class]> {
+        if self.restored.is_empty() {
+            return Cow::Borrowed(live);
+        }
+        let mut held = live.to_vec();
+        for class in &mut held {
+            for member in &mut class.members {
+                let key = (class.id.clone(), member.subject.clone());
+                member.connected &= !self.restored.contains(&key);
+            }
+        }
+        Cow::Owned(held)
     }
 
     /// Judges every class by the routes that its agents say they use.
@@ -302,3 +337,6 @@ fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
             .collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;
