@@ -339,7 +339,7 @@ impl Main {
                 }
                 Some(Stored { arrived, new }) = stored.recv() => {
                     let now = self.now();
-                    self.core.stored(arrived.from, arrived.via, &arrived.report, new, now);
+                    self.core.stored(arrived.from, arrived.via, arrived.report, new, now);
                 }
                 Some(ask) = asks.recv() => {
                     let now = self.now();

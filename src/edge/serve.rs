@@ -61,6 +61,7 @@ pub async fn edge(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
     if let Some(older) = older {
         older.close(CloseCode::Replaced, "newer connection");
     }
+    shared.close_if_revoked(Peer::Edge(id), &connection);
     tracing::info!(edge = %id, "mesh connection up");
     datagrams(&shared, Sender::Edge(id), &connection).await;
     let mut table = shared.table_mut();
@@ -86,6 +87,7 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
     if let Some(older) = older {
         older.connection.close(CloseCode::Replaced, "newer connection");
     }
+    shared.close_if_revoked(Peer::Agent(id), &connection);
     // Only now: what changes from here on is told to who is in the table, and what was before is in this.
     let hello = proto::EdgeHello {
         version: myself.version.to_owned(),

@@ -5,7 +5,8 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs::File,
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Mutex, PoisonError},
@@ -348,6 +349,25 @@ impl Up {
     #[track_caller]
     pub fn join(&self, service: &str, token: &str, data: &Path, more: &[&str]) -> Ended {
         join(&self.url(), service, token, data, more)
+    }
+
+    /// Posts `body` to the API over plain HTTP, as the local administrator; what it answers must be good.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &str) -> String {
+        let access = std::fs::read(self.data().join("local-access.json")).expect("the way in");
+        let access: Value = serde_json::from_slice(&access).expect("JSON");
+        let token = access["token"].as_str().expect("a token");
+        let mut stream = TcpStream::connect(loopback(self.plan.http)).expect("connect");
+        let length = body.len();
+        let request = format!(
+            "POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("send the request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read the answer");
+        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+        answer
     }
 
     /// An enrolled agent of `subject`, running.

@@ -4,4 +4,5 @@
 mod cli;
 mod errors;
 mod harness;
+mod hostile;
 mod probe;
