@@ -136,7 +136,9 @@ impl Client {
             let status = answer.status();
             let body = answer.bytes().await.map_err(|e| Failure::Runtime(e.into()))?;
             if status.is_success() {
-                return serde_json::from_slice(&body)
+                // 204 has nothing to say.
+                let body = if body.is_empty() { b"null" } else { body.as_ref() };
+                return serde_json::from_slice(body)
                     .map_err(|e| Failure::runtime(format!("the controller's answer makes no sense: {e}")));
             }
             let message = serde_json::from_slice::<model::Error>(&body)
