@@ -2,10 +2,13 @@
 //! time (tokio's clock: paused in tests, running in demos), with the real QUIC stack on top.
 
 mod clock;
+mod log;
 mod network;
+pub mod scenario;
 mod world;
 
 pub use clock::SimClock;
+pub use log::{Collecting, Entry, Log, Tally};
 pub use network::{
     Fate, Gilbert, HostSpec, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause, NatId,
     NatKind, SimError, SimHost, SimNetwork, SimRuntime, TraceEvent,

@@ -7,8 +7,8 @@ use std::{
 };
 
 use corridor_probes::{
-    AgentId, BootId, EchoOutcome, EdgeId, Mono, Pattern, Reception, Reflector, ReflectorLimits, Route,
-    SessionConfig, SlotOutcome, Wall,
+    AgentId, BootId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits, Route, SessionConfig,
+    SlotOutcome, Wall,
     wire::{AgentStep, Kind, LinkEcho, RouteEcho, RouteProbe},
 };
 
@@ -139,6 +139,8 @@ pub struct Core {
     reports: Reports,
     pub(super) counters: Counters,
     next_step: Mono,
+    /// Nothing is probed more often.
+    pace: Duration,
     out: VecDeque<Output>,
 }
 
@@ -168,6 +170,9 @@ const REPORT_AT_RISK: Duration = Duration::from_secs(5);
 const FIRST_REPORTS: u32 = 3;
 /// Events are told at once, but not each by itself.
 const REPORT_EVENTS: Duration = Duration::from_millis(200);
+/// See [`Core::step_every`].
+const STEPS_BETWEEN_PROBES: u32 = 10;
+const SLOWEST_STEP: Duration = Duration::from_secs(5);
 /// How often the controller's time is asked for.
 const TIME_EVERY: Duration = Duration::from_secs(600);
 
@@ -194,6 +199,7 @@ impl Core {
             reports: Reports::default(),
             counters: Counters::default(),
             next_step: now,
+            pace: Duration::ZERO,
             out: VecDeque::new(),
         };
         core.set_candidates(edges, now);
@@ -269,7 +275,8 @@ impl Core {
         self.close_windows(now);
         self.notice_silence(now);
         if now.mono >= self.next_step {
-            self.next_step = self.next_step.max(now.mono - GRID) + GRID;
+            let every = self.step_every();
+            self.next_step = self.next_step.max(now.mono - every) + every;
             self.step(now);
         }
         self.report_if_due(now);
@@ -588,16 +595,31 @@ impl Core {
         };
         let rates = rates::fit(kbps, &self.settings, links.len(), routes.len());
         for id in links {
-            let pattern: Pattern = if Some(id) == best {
+            let pattern = if Some(id) == best {
                 rates.best_link
             } else {
                 rates.other_links
             };
-            self.prober.set(Key::Link(id), pattern, now);
+            self.prober
+                .set(Key::Link(id), rates::paced(pattern, self.pace), now);
         }
         for (leg, route) in routes {
-            self.prober.set(Key::Route(leg, route), rates.routes, now);
+            let pattern = rates::paced(rates.routes, self.pace);
+            self.prober.set(Key::Route(leg, route), pattern, now);
         }
+    }
+
+    /// Probes nothing more often than once in `pace`.
+    pub fn set_pace(&mut self, pace: Duration, now: Mono) {
+        self.pace = pace;
+        self.next_step = now;
+        self.retune(now);
+    }
+
+    /// How often the live choice looks: at every step of the grid, and a few times between two probes of
+    /// a route where these are rarer than once a second.
+    fn step_every(&self) -> Duration {
+        (self.pace / STEPS_BETWEEN_PROBES).clamp(GRID, SLOWEST_STEP)
     }
 
     fn nearest(&self) -> Option<EdgeId> {
@@ -641,7 +663,8 @@ impl Core {
 
     /// One step of the live choice.
     fn step(&mut self, now: Now) {
-        let happened = self.legs.step(now.mono, &self.edges, &self.prober);
+        let every = self.step_every();
+        let happened = self.legs.step(now.mono, every, &self.edges, &self.prober);
         self.tell(happened, now);
     }
 

@@ -219,15 +219,15 @@ impl Legs {
         Some((index, leg.routes.get_mut(index)?, &mut leg.live))
     }
 
-    /// One step of the live choice of every leg.
-    pub fn step(&mut self, now: Mono, edges: &Edges, prober: &Prober<Key>) -> Vec<Happened> {
+    /// One step of the live choice of every leg; there is one `every` so often.
+    pub fn step(&mut self, now: Mono, every: Duration, edges: &Edges, prober: &Prober<Key>) -> Vec<Happened> {
         let mut all = Vec::new();
         for (class, leg) in &mut self.legs {
             let id = leg.id;
             let evidence: Vec<_> = leg
                 .routes
                 .iter_mut()
-                .map(|installed| evidence(installed, id, now, edges, prober))
+                .map(|installed| evidence(installed, id, now, every, edges, prober))
                 .collect();
             for event in leg.live.on_tick(now, &evidence) {
                 all.push(leg.happened(class, event));
@@ -313,6 +313,7 @@ fn evidence(
     installed: &mut Installed,
     leg: LegId,
     now: Mono,
+    every: Duration,
     edges: &Edges,
     prober: &Prober<Key>,
 ) -> RouteEvidence {
@@ -326,7 +327,7 @@ fn evidence(
         silent_steps: session.map_or(0, |s| s.silent_steps(now)),
         entry_heard_recently: entry
             .and_then(|e| e.heard)
-            .is_some_and(|at| now.since(at) <= GRID * SILENT_STEPS),
+            .is_some_and(|at| now.since(at) <= every * SILENT_STEPS),
         connected: entry.is_some_and(|e| e.connection.is_some()),
         // Only the entry edge speaks to this agent; it tells of its own next hop.
         next_hop_silent: hops

@@ -1,11 +1,14 @@
 //! How often each link and route is probed, inside the byte budget.
 
+use std::{num::NonZeroU32, time::Duration};
+
 use corridor_probes::{
     Pattern,
     tiers::{self, Bytes, Group},
 };
 
 use super::core::Settings;
+use crate::prober::GRID;
 
 /// Patterns for the sessions of this agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +83,15 @@ pub fn fit(kbps: u32, settings: &Settings, links: usize, routes: usize) -> Rates
         best_link: pattern(1, best),
         other_links: pattern(2, others),
         reduced: fit.reduced,
+    }
+}
+
+/// `pattern`, or once in `pace` where that is rarer.
+pub fn paced(pattern: Pattern, pace: Duration) -> Pattern {
+    let steps = u32::try_from(pace.as_millis() / GRID.as_millis()).unwrap_or(u32::MAX);
+    match NonZeroU32::new(steps) {
+        Some(steps) if steps.get() > pattern.spacing() => Pattern::every(steps),
+        _ => pattern,
     }
 }
 

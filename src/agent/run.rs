@@ -63,6 +63,7 @@ pub struct Agent {
 #[derive(Debug)]
 pub enum Ask {
     Status(oneshot::Sender<AgentReport>),
+    Pace(Duration),
     Class {
         class: String,
         join: bool,
@@ -79,6 +80,12 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         self.0.send(Ask::Status(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// Probes everything at most once in `every` from now on, as on a metered line; zero ends that.
+    pub async fn probe_at_most_every(&self, every: Duration) {
+        // An agent that is stopping probes nothing.
+        let _ = self.0.send(Ask::Pace(every)).await;
     }
 
     /// Comes into a class, or leaves it; the error is one sentence.
@@ -396,6 +403,10 @@ impl Main {
                 let now = self.now();
                 let report = super::status::report(&self.core, &self.subject, now);
                 let _ = answer.send(report);
+            }
+            Ask::Pace(every) => {
+                let now = self.machine.clock.mono();
+                self.core.set_pace(every, now);
             }
             Ask::Class { class, join, answer } => {
                 let request = self.next_request;

@@ -13,7 +13,7 @@ use super::{
 
 /// Every enrolled agent.
 #[utoipa::path(
-    get, path = "/api/v1/agents", tag = "agents", security(("session" = []), ("token" = [])),
+    get, operation_id = "list_agents", path = "/api/v1/agents", tag = "agents", security(("session" = []), ("token" = [])),
     responses((status = 200, description = "The agents", body = Vec<AgentStatus>), Denied),
 )]
 pub async fn list(_: Auth<Viewer>, State(api): State<ApiState>) -> Result<Json<Vec<AgentStatus>>, ApiError> {
@@ -22,7 +22,7 @@ pub async fn list(_: Auth<Viewer>, State(api): State<ApiState>) -> Result<Json<V
 
 /// Revokes a subject's agent: its certificate is refused from now on.
 #[utoipa::path(
-    post, path = "/api/v1/agents/{subject}/revoke", tag = "agents",
+    post, operation_id = "revoke_agent", path = "/api/v1/agents/{subject}/revoke", tag = "agents",
     params(("subject" = String, Path, description = "The agent's subject")),
     security(("session" = []), ("token" = [])),
     responses(

@@ -26,7 +26,7 @@ const MAX_TOKENS: usize = 1_000;
 
 /// API tokens, newest first; never the tokens themselves.
 #[utoipa::path(
-    get, path = "/api/v1/api-tokens", tag = "tokens", security(("session" = []), ("token" = [])),
+    get, operation_id = "list_api_tokens", path = "/api/v1/api-tokens", tag = "tokens", security(("session" = []), ("token" = [])),
     responses((status = 200, description = "The tokens", body = Vec<ApiTokenInfo>), Denied),
 )]
 pub async fn list(_: Auth<Admin>, State(api): State<ApiState>) -> Result<Json<Vec<ApiTokenInfo>>, ApiError> {
@@ -45,7 +45,7 @@ fn info(bearer: BearerRecord) -> ApiTokenInfo {
 
 /// Makes an API token. It is shown this once.
 #[utoipa::path(
-    post, path = "/api/v1/api-tokens", tag = "tokens", request_body = CreateApiToken,
+    post, operation_id = "create_api_token", path = "/api/v1/api-tokens", tag = "tokens", request_body = CreateApiToken,
     security(("session" = []), ("token" = [])),
     responses(
         (status = 201, description = "The token", body = CreatedApiToken),
@@ -96,7 +96,7 @@ pub async fn create(
 
 /// Revokes an API token.
 #[utoipa::path(
-    delete, path = "/api/v1/api-tokens/{name}", tag = "tokens",
+    delete, operation_id = "revoke_api_token", path = "/api/v1/api-tokens/{name}", tag = "tokens",
     params(("name" = String, Path, description = "The token's name")),
     security(("session" = []), ("token" = [])),
     responses(

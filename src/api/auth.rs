@@ -243,7 +243,7 @@ async fn logout(
 
 /// Who is logged in.
 #[utoipa::path(
-    get, path = "/api/v1/session", tag = "session", security(("session" = []), ("token" = [])),
+    get, operation_id = "get_session", path = "/api/v1/session", tag = "session", security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The session", body = Session),
         (status = 401, description = "Nobody is logged in", body = model::Error),

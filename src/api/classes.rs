@@ -41,7 +41,7 @@ pub struct Asked {
 
 /// Scheduled and live classes, then ended ones, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/classes", tag = "classes", params(Asked),
+    get, operation_id = "list_classes", path = "/api/v1/classes", tag = "classes", params(Asked),
     security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The classes", body = Vec<ClassStatus>),
@@ -128,7 +128,7 @@ pub fn from_record(record: &ClassRecord) -> ClassStatus {
 
 /// Creates a class: live at once, or at its start.
 #[utoipa::path(
-    post, path = "/api/v1/classes", tag = "classes", request_body = CreateClass,
+    post, operation_id = "create_class", path = "/api/v1/classes", tag = "classes", request_body = CreateClass,
     security(("session" = []), ("token" = [])),
     responses(
         (status = 201, description = "The class", body = ClassStatus),
@@ -173,7 +173,7 @@ fn new_class(asked: CreateClass) -> Result<NewClass, ApiError> {
 
 /// One class.
 #[utoipa::path(
-    get, path = "/api/v1/classes/{id}", tag = "classes",
+    get, operation_id = "get_class", path = "/api/v1/classes/{id}", tag = "classes",
     params(("id" = String, Path, description = "The class's id")),
     security(("session" = []), ("token" = [])),
     responses(
@@ -204,7 +204,7 @@ pub async fn find(api: &ApiState, id: &str) -> Result<ClassStatus, ApiError> {
 
 /// Ends a class. Its outcome is judged from what happened where it is not given.
 #[utoipa::path(
-    post, path = "/api/v1/classes/{id}/end", tag = "classes", request_body = EndClass,
+    post, operation_id = "end_class", path = "/api/v1/classes/{id}/end", tag = "classes", request_body = EndClass,
     params(("id" = String, Path, description = "The class's id")),
     security(("session" = []), ("token" = [])),
     responses(
@@ -230,7 +230,7 @@ pub async fn end(
 
 /// Adds a participant, or brings back one who left.
 #[utoipa::path(
-    post, path = "/api/v1/classes/{id}/participants", tag = "classes", request_body = JoinClass,
+    post, operation_id = "join_class", path = "/api/v1/classes/{id}/participants", tag = "classes", request_body = JoinClass,
     params(("id" = String, Path, description = "The class's id")),
     security(("session" = []), ("token" = [])),
     responses(
@@ -257,7 +257,7 @@ pub async fn join(
 
 /// Takes a participant out.
 #[utoipa::path(
-    delete, path = "/api/v1/classes/{id}/participants/{subject}", tag = "classes",
+    delete, operation_id = "leave_class", path = "/api/v1/classes/{id}/participants/{subject}", tag = "classes",
     params(
         ("id" = String, Path, description = "The class's id"),
         ("subject" = String, Path, description = "The participant"),

@@ -13,7 +13,7 @@ use super::{
 
 /// Every edge that is not revoked.
 #[utoipa::path(
-    get, path = "/api/v1/edges", tag = "edges", security(("session" = []), ("token" = [])),
+    get, operation_id = "list_edges", path = "/api/v1/edges", tag = "edges", security(("session" = []), ("token" = [])),
     responses((status = 200, description = "The edges", body = Vec<EdgeStatus>), Denied),
 )]
 pub async fn list(_: Auth<Viewer>, State(api): State<ApiState>) -> Result<Json<Vec<EdgeStatus>>, ApiError> {
@@ -24,7 +24,7 @@ pub async fn list(_: Auth<Viewer>, State(api): State<ApiState>) -> Result<Json<V
 ///
 /// An edge that drains gives its flows away and takes no new ones.
 #[utoipa::path(
-    post, path = "/api/v1/edges/{name}/drain", tag = "edges", request_body = DrainEdge,
+    post, operation_id = "drain_edge", path = "/api/v1/edges/{name}/drain", tag = "edges", request_body = DrainEdge,
     params(("name" = String, Path, description = "The edge's name")),
     security(("session" = []), ("token" = [])),
     responses(
@@ -46,7 +46,7 @@ pub async fn drain(
 
 /// Revokes an edge: its certificate is refused from now on.
 #[utoipa::path(
-    post, path = "/api/v1/edges/{name}/revoke", tag = "edges",
+    post, operation_id = "revoke_edge", path = "/api/v1/edges/{name}/revoke", tag = "edges",
     params(("name" = String, Path, description = "The edge's name")),
     security(("session" = []), ("token" = [])),
     responses(

@@ -282,7 +282,7 @@ async fn renew(
 
 /// The controller's time.
 #[utoipa::path(
-    get, path = "/api/v1/time", tag = "enrolment",
+    get, operation_id = "get_time", path = "/api/v1/time", tag = "enrolment",
     responses((status = 200, description = "The time", body = Time)),
 )]
 async fn time(State(enrolment): State<Arc<Enrolment>>) -> Json<Time> {

@@ -2,7 +2,6 @@
 
 use axum::{Json, extract::State};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use super::{
@@ -12,9 +11,8 @@ use super::{
     extract::{Query, limit, time},
     model::{self, Event},
     router::Denied,
-    time_text,
 };
-use crate::store::{EventQuery, records::EventRecord};
+use crate::{controller::shown_event, store::EventQuery};
 
 const USUAL: u32 = 100;
 const MOST: u32 = 1_000;
@@ -38,7 +36,7 @@ pub struct Asked {
 
 /// Events, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "events", params(Asked),
+    get, operation_id = "list_events", path = "/api/v1/events", tag = "events", params(Asked),
     security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The events", body = Vec<Event>),
@@ -62,20 +60,5 @@ pub async fn list(
         newest_first: true,
     };
     let events = api.store(move |store| store.events(&query)).await?;
-    Ok(Json(events.iter().map(shown).collect()))
-}
-
-/// A stored event as it is shown.
-pub fn shown(record: &EventRecord) -> Event {
-    let detail: Value = serde_json::from_str(&record.detail).unwrap_or_else(|_| json!({}));
-    let text = detail.get("text").and_then(Value::as_str);
-    Event {
-        at: time_text::text(record.at),
-        kind: record.kind.clone(),
-        class: record.class.clone(),
-        subject: record.subject.clone(),
-        edge: record.edge.clone(),
-        text: text.map_or_else(|| record.kind.replace('_', " "), str::to_owned),
-        detail,
-    }
+    Ok(Json(events.iter().map(shown_event).collect()))
 }

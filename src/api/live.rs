@@ -51,7 +51,7 @@ impl Snapshots {
 /// Server-sent events: `event: status` carries the whole state, at first and then at most once a second
 /// when it changed; `event: event` carries one event. Who falls too far behind is sent the state anew.
 #[utoipa::path(
-    get, path = "/api/v1/live", tag = "status", security(("session" = []), ("token" = [])),
+    get, operation_id = "get_live", path = "/api/v1/live", tag = "status", security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The feed; `data` is a Status or an Event", body = Live,
             content_type = "text/event-stream"),

@@ -87,7 +87,7 @@ pub fn openapi_json() -> serde_json::Result<String> {
 
 /// This description.
 #[utoipa::path(
-    get, path = "/api/v1/openapi.json", tag = "status",
+    get, operation_id = "get_openapi", path = "/api/v1/openapi.json", tag = "status",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
 async fn document() -> Json<OpenApi> {

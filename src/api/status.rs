@@ -12,7 +12,7 @@ use super::{
 
 /// The state of everything, now.
 #[utoipa::path(
-    get, path = "/api/v1/status", tag = "status", security(("session" = []), ("token" = [])),
+    get, operation_id = "get_status", path = "/api/v1/status", tag = "status", security(("session" = []), ("token" = [])),
     responses((status = 200, description = "The state", body = Status), Denied),
 )]
 pub async fn status(_: Auth<Viewer>, State(api): State<ApiState>) -> Result<Json<Status>, ApiError> {

@@ -30,7 +30,7 @@ const MAX_TAG: usize = 64;
 
 /// Join tokens, newest first; never the tokens themselves.
 #[utoipa::path(
-    get, path = "/api/v1/tokens", tag = "tokens", security(("session" = []), ("token" = [])),
+    get, operation_id = "list_tokens", path = "/api/v1/tokens", tag = "tokens", security(("session" = []), ("token" = [])),
     responses((status = 200, description = "The tokens", body = Vec<TokenInfo>), Denied),
 )]
 pub async fn list(_: Auth<Admin>, State(api): State<ApiState>) -> Result<Json<Vec<TokenInfo>>, ApiError> {
@@ -53,7 +53,7 @@ fn info(token: TokenRecord) -> TokenInfo {
 
 /// Makes a join token. It is shown this once.
 #[utoipa::path(
-    post, path = "/api/v1/tokens", tag = "tokens", request_body = CreateToken,
+    post, operation_id = "create_token", path = "/api/v1/tokens", tag = "tokens", request_body = CreateToken,
     security(("session" = []), ("token" = [])),
     responses(
         (status = 201, description = "The token", body = CreatedToken),
@@ -134,7 +134,7 @@ fn are_tags(tags: &BTreeMap<String, String>) -> bool {
 
 /// Revokes a join token. Who has joined with it stays.
 #[utoipa::path(
-    delete, path = "/api/v1/tokens/{id}", tag = "tokens",
+    delete, operation_id = "revoke_token", path = "/api/v1/tokens/{id}", tag = "tokens",
     params(("id" = String, Path, description = "16 hex digits")),
     security(("session" = []), ("token" = [])),
     responses(

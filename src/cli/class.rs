@@ -26,6 +26,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum ClassCommand {
     /// Create a class: live at once, unless --start says when
+    #[command(
+        override_usage = "corridor class create [OPTIONS] <ID>\n           --teacher <SUBJECT> --student <SUBJECT>"
+    )]
     Create {
         id: String,
         #[arg(long, value_name = "SUBJECT", required = true)]

@@ -74,6 +74,13 @@ impl ApiArgs {
 
 impl Client {
     fn new(base: &str, bearer: String, pin: Option<&str>) -> Result<Self, Failure> {
+        let is_address = reqwest::Url::parse(base)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !is_address {
+            return Err(Failure::usage(format!(
+                "'{base}' is not an address of a controller: it looks like https://controller.example:8443"
+            )));
+        }
         let pins: Vec<Pin> = match pin {
             Some(pin) => vec![
                 pin.parse()
@@ -136,8 +143,8 @@ impl Client {
             let status = answer.status();
             let body = answer.bytes().await.map_err(|e| Failure::Runtime(e.into()))?;
             if status.is_success() {
-                // 204 has nothing to say.
-                let body = if body.is_empty() { b"null" } else { body.as_ref() };
+                // An answer without content is JSON's nothing.
+                let body = if body.is_empty() { &b"null"[..] } else { &body };
                 return serde_json::from_slice(body)
                     .map_err(|e| Failure::runtime(format!("the controller's answer makes no sense: {e}")));
             }

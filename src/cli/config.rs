@@ -1,6 +1,6 @@
 //! `corridor config`: checks a file, and prints what is made from the program itself.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Subcommand};
 
@@ -33,8 +33,10 @@ impl Args {
                 output::line(format!("{}: no errors", file.display()))
             }
             ConfigCommand::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "corridor", &mut io::stdout());
-                Ok(())
+                // Into memory first: written to a pipe that closes, it would panic.
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "corridor", &mut text);
+                output::line(String::from_utf8_lossy(&text).trim_end())
             }
             ConfigCommand::Man { dir } => {
                 clap_mangen::generate_to(Cli::command(), &dir).map_err(|e| {

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     api::model::DrainEdge,
-    config::Config,
+    config::{self, Config},
     daemon::{self, EdgeService, default_data},
+    edge::standalone,
     store::records::Service,
 };
 
@@ -65,6 +66,9 @@ struct RunArgs {
     /// UDP address to listen on; may be given again
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
+    /// A reflector without a controller, which answers anyone's probes
+    #[arg(long)]
+    standalone: bool,
 }
 
 impl Args {
@@ -107,6 +111,10 @@ impl RunArgs {
             edge_config.listen = Some(self.listen);
         }
         let runtime = service::runtime()?;
+        if self.standalone {
+            let data = self.data.or_else(|| config.edge.data.clone());
+            return runtime.block_on(run_standalone(data, edge_config));
+        }
         let data = self
             .data
             .or_else(|| config.edge.data.clone())
@@ -125,4 +133,18 @@ impl RunArgs {
             Ok(())
         })
     }
+}
+
+async fn run_standalone(data: Option<PathBuf>, config: config::Edge) -> Result<(), Failure> {
+    let listen = config
+        .listen
+        .unwrap_or_else(|| vec![config::any(config::EDGE_PORT)]);
+    let running = standalone(data.as_deref(), listen).map_err(|e| Failure::Runtime(e.into()))?;
+    for address in running.edge.local_addrs() {
+        output::line(format!("listening on {address}/udp"))?;
+    }
+    output::line(format!("fingerprint {}", running.fingerprint_hex()))?;
+    daemon::stop_signal().await;
+    running.edge.stop(std::time::Duration::ZERO).await;
+    Ok(())
 }

@@ -10,7 +10,7 @@ use super::{Failure, output};
 use crate::{
     config::Config,
     daemon::{self, ControllerService, default_data},
-    identity::{Material, TrustedTime, enrol_client, tls},
+    identity::{EnrolError, Material, TrustedTime, enrol_client, tls},
     store::records::Service,
 };
 
@@ -37,7 +37,7 @@ pub struct ControllerArgs {
     #[arg(long, value_name = "ADDR")]
     https: Option<SocketAddr>,
     /// Plain HTTP address for API and pages: loopback only
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = loopback)]
     http: Option<SocketAddr>,
     /// UDP address where edges connect
     #[arg(long, value_name = "ADDR")]
@@ -70,6 +70,16 @@ impl ControllerArgs {
             controller.stop().await;
             Ok(())
         })
+    }
+}
+
+/// An address that plain HTTP may be served on.
+pub fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|e| format!("{e}"))?;
+    if address.ip().to_canonical().is_loopback() {
+        Ok(address)
+    } else {
+        Err("plain HTTP is for loopback only; use --https".to_owned())
     }
 }
 
@@ -109,12 +119,13 @@ pub fn join(
         let joined = enrol_client::join(wanted, &time, &tls::provider()).await;
         Ok::<_, anyhow::Error>((time, joined))
     })?;
-    let material = joined.map_err(|e| {
-        if e.is_passing() {
-            Failure::Runtime(e.into())
-        } else {
-            Failure::Usage(e.into())
-        }
+    let material = joined.map_err(|e| match &e {
+        EnrolError::Refused { code, message } if code == "name_needed" => Failure::usage(match service {
+            Service::Agent => format!("{message} with --subject"),
+            Service::Edge => format!("{message} with --name"),
+        }),
+        passing if passing.is_passing() => Failure::Runtime(e.into()),
+        _ => Failure::Usage(e.into()),
     })?;
     material.save(data).map_err(|e| Failure::Runtime(e.into()))?;
     time.save(&Material::time_path(data))

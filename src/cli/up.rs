@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Plain HTTP address of the page, on loopback [default: 127.0.0.1:8420]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = service::loopback)]
     http: Option<SocketAddr>,
     /// HTTPS address for other machines [default: [::]:8443]
     #[arg(long, value_name = "ADDR")]

@@ -11,6 +11,7 @@ use super::{
     edges::{Connection, Edges},
     event,
     handle::AskError,
+    intake,
     links::Links,
     planner::Planner,
     settings::Settings,
@@ -189,7 +190,7 @@ impl Core {
     }
 
     /// A report that the store has taken. `new`: not a repeat. Acknowledges it either way.
-    pub fn stored(&mut self, from: Reporter, via: EdgeId, report: &proto::Report, new: bool, now: Now) {
+    pub fn stored(&mut self, from: Reporter, via: EdgeId, mut report: proto::Report, new: bool, now: Now) {
         let ack = proto::ReportAck {
             boot: report.boot,
             sequence: report.sequence,
@@ -203,6 +204,8 @@ impl Core {
             return;
         }
         self.counters.reports += 1;
+        self.counters.malformed += intake::clean(&mut report, &self.edges, now.wall);
+        let report = &report;
         self.links.take(from, report, now.wall);
         self.planner.observe(from, report, now);
         if let Reporter::Agent(id) = from {
@@ -490,7 +493,7 @@ impl Core {
             .map(|e| e.record.id)
             .collect();
         for id in ids {
-            let mesh = self.edges.mesh(id, &self.busy);
+            let mesh = self.edges.mesh(id, &self.busy, &self.settings);
             self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
     }

@@ -135,6 +135,7 @@ pub async fn serve(serving: Serving, connection: Connection, no: ConnectionNo) {
             body: Some(edge_to_controller::Body::Register(register)),
         })) => register,
         _ => {
+            tracing::info!(%edge, "an edge registers first: connection closed");
             connection.close(CloseCode::Protocol, "an edge registers first");
             return;
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corridor_probes::{EdgeId, Wall};
 
+use super::{intake, settings::Settings};
 use crate::{api::model::EdgeState, proto, store::records::EdgeRecord};
 
 /// One edge.
@@ -20,6 +21,9 @@ pub struct Edge {
 /// not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connection(pub u64);
+
+/// Addresses that an edge may tell of itself.
+const MAX_ADDRESSES: usize = 16;
 
 /// All enrolled edges.
 #[derive(Debug, Default)]
@@ -57,7 +61,7 @@ impl Edges {
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Edge> {
-        self.edges.values().find(|e| e.record.name == name)
+        self.iter().find(|e| e.record.name == name)
     }
 
     /// Every edge that is not revoked.
@@ -75,14 +79,17 @@ impl Edges {
     ) -> Option<EdgeRecord> {
         let edge = self.edges.get_mut(&id)?;
         edge.connection = Some(connection);
-        edge.version = Some(register.version.clone());
+        edge.version = Some(intake::text(&register.version));
         edge.last_seen = Some(now);
         let before = edge.record.clone();
-        if !register.addresses.is_empty() {
-            edge.record.addresses.clone_from(&register.addresses);
+        let addresses = register.addresses.iter().filter(|a| is_address(a));
+        let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).cloned().collect();
+        if !addresses.is_empty() {
+            edge.record.addresses = addresses;
         }
-        if !register.region.is_empty() {
-            edge.record.region = Some(register.region.clone());
+        let region = intake::text(&register.region);
+        if !region.is_empty() {
+            edge.record.region = Some(region);
         }
         (edge.record != before).then(|| edge.record.clone())
     }
@@ -101,6 +108,7 @@ impl Edges {
     pub fn status(&mut self, id: EdgeId, status: proto::EdgeStatus, now: Wall) {
         if let Some(edge) = self.edges.get_mut(&id) {
             edge.status = status;
+            edge.status.cpu = intake::share(status.cpu);
             edge.last_seen = Some(now);
         }
     }
@@ -121,13 +129,14 @@ impl Edges {
     }
 
     /// What one edge is told of all others. `busy`: pairs in a live plan, which are measured more often.
-    pub fn mesh(&self, of: EdgeId, busy: &BTreeSet<(EdgeId, EdgeId)>) -> proto::Mesh {
+    pub fn mesh(&self, of: EdgeId, busy: &BTreeSet<(EdgeId, EdgeId)>, settings: &Settings) -> proto::Mesh {
+        let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
         let others = self.iter().filter(|e| e.record.id != of);
         let is_busy = |other: EdgeId| busy.contains(&(of.min(other), of.max(other)));
         proto::Mesh {
             edges: others.clone().map(Edge::info).collect(),
-            idle_interval_ms: 1_000,
-            busy_interval_ms: 100,
+            idle_interval_ms: millis(settings.mesh_idle),
+            busy_interval_ms: millis(settings.mesh_busy),
             busy: others
                 .filter(|e| is_busy(e.record.id))
                 .map(|e| u32::from(e.record.id.get()))
@@ -178,6 +187,15 @@ impl Edge {
             draining: self.state() == EdgeState::Draining,
         }
     }
+}
+
+/// `host:port` that could be looked up: agents are told it.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:[]%".contains(&b);
+    (1..=253).contains(&host.len()) && host.bytes().all(plain) && port.parse::<u16>().is_ok_and(|p| p > 0)
 }
 
 #[cfg(test)]
@@ -254,8 +272,9 @@ mod tests {
 
     #[test]
     fn the_mesh_names_the_others_and_the_busy_pairs() {
+        let settings = Settings::new(&Default::default(), &Default::default());
         let busy = BTreeSet::from([(EdgeId::new(1).unwrap(), EdgeId::new(3).unwrap())]);
-        let mesh = edges(&[1, 2, 3]).mesh(EdgeId::new(3).unwrap(), &busy);
+        let mesh = edges(&[1, 2, 3]).mesh(EdgeId::new(3).unwrap(), &busy, &settings);
         assert_eq!(mesh.edges.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(mesh.busy, [1]);
     }

@@ -33,7 +33,7 @@ use crate::{
         records::{ClassState, EventRecord, PlanRecord, ReportRecord},
         worker::{Worker, WorkerError},
     },
-    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, Kind, ServerSetup},
+    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
 /// The store, on its thread.
@@ -187,6 +187,10 @@ impl Controller {
         self.endpoint.local_addrs()
     }
 
+    pub fn transport(&self) -> EndpointStats {
+        self.endpoint.stats()
+    }
+
     /// Ends at once, as a process that is killed, once its sockets are gone.
     pub fn kill(self) {
         self.stop.cancel();
@@ -308,7 +312,7 @@ struct Main {
     revoked: Arc<RwLock<Revoked>>,
     store: StoreWorker,
     settings: Settings,
-    asked_status: tokio::sync::watch::Sender<Arc<model::Status>>,
+    asked_status: Arc<tokio::sync::watch::Sender<Arc<model::Status>>>,
     asked_events: tokio::sync::broadcast::Sender<model::Event>,
     store_bytes: Arc<AtomicU64>,
     next_tick: Mono,
@@ -335,7 +339,7 @@ impl Main {
                 }
                 Some(Stored { arrived, new }) = stored.recv() => {
                     let now = self.now();
-                    self.core.stored(arrived.from, arrived.via, &arrived.report, new, now);
+                    self.core.stored(arrived.from, arrived.via, arrived.report, new, now);
                 }
                 Some(ask) = asks.recv() => {
                     let now = self.now();
@@ -455,9 +459,13 @@ impl Main {
             match output {
                 Output::ToEdge(edge, message) => self.links.send(edge, message),
                 Output::SaveClass(record) => self.write("class", move |store| store.put_class(&record)),
-                Output::SaveEdge(record) => {
-                    self.write("edge", move |store| store.update_edge(&record).map(|_| ()));
-                }
+                Output::SaveEdge(mut record) => self.write("edge", move |store| {
+                    // A revocation that the store has taken meanwhile stays.
+                    if let Some(known) = store.edge(record.id)? {
+                        record.revoked = record.revoked.or(known.revoked);
+                    }
+                    store.update_edge(&record).map(|_| ())
+                }),
                 Output::SavePlan(record) => self.pending.plans.push(record),
                 Output::Event(record) => {
                     tracing::info!(
@@ -504,8 +512,7 @@ impl Main {
     }
 
     fn publish(&self, now: Now) {
-        // One receiver is the handle's own.
-        if self.asked_status.receiver_count() > 1 {
+        if self.asked_status.receiver_count() > 0 {
             let status = self.core.status(now, self.store_bytes.load(Ordering::Relaxed));
             self.asked_status.send_replace(Arc::new(status));
         }

@@ -17,6 +17,9 @@ pub struct Settings {
     pub idle_kbps: u32,
     pub in_class_kbps: u32,
     pub drain: Duration,
+    /// Time between probes of a pair of edges: of any, and of one in a live plan.
+    pub mesh_idle: Duration,
+    pub mesh_busy: Duration,
 }
 
 impl Settings {
@@ -34,6 +37,8 @@ impl Settings {
             keep_ended: Duration::from_secs(3_600),
             idle_kbps: config.agent_idle_kbps.unwrap_or(config::IDLE_KBPS),
             in_class_kbps: config.agent_in_class_kbps.unwrap_or(config::IN_CLASS_KBPS),
+            mesh_idle: Duration::from_secs(1),
+            mesh_busy: Duration::from_millis(100),
             drain: edge
                 .drain_s
                 .map_or(config::DRAIN, |s| Duration::from_secs(u64::from(s))),

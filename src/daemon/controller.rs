@@ -81,7 +81,7 @@ impl ControllerService {
         let own = Own::issue(&ca, &hosts, clock.clone())?;
         let https = listener(Arc::new(tls::https_server(&own.https)?))?;
         let plain = set.http.map(Listener::plain).transpose()?;
-        let quic = set.quic.unwrap_or(config::any(https.addr().port()));
+        let quic = set.quic.unwrap_or(https.addr());
         let controller = Controller::start(Setup {
             machine: machine.clone(),
             standing: own.quic.clone(),

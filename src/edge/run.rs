@@ -31,7 +31,7 @@ use crate::{
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
     reporting::{Reporter, Rest},
-    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, Kind, ServerSetup},
+    transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
 /// What an edge runs with.
@@ -168,6 +168,10 @@ impl Edge {
 
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.endpoint.local_addrs()
+    }
+
+    pub fn transport(&self) -> EndpointStats {
+        self.endpoint.stats()
     }
 
     /// Agents connected now.

@@ -131,6 +131,16 @@ impl SimNetwork {
         change(&mut world.direction(from.id, to.id).shape);
     }
 
+    /// One direction's shape now.
+    pub fn shape(&self, from: &SimHost, to: &SimHost) -> LinkShape {
+        self.network.lock().direction(from.id, to.id).shape
+    }
+
+    /// Packets delivered on all links, cumulative.
+    pub fn delivered(&self) -> u64 {
+        self.network.lock().delivered()
+    }
+
     /// Holds everything under way or sent on this direction until `d` from now, then delivers it at once.
     pub fn stall(&self, from: &SimHost, to: &SimHost, d: Duration) {
         let until = self.network.shared.elapsed() + d;

@@ -94,6 +94,8 @@ pub struct World {
     ca: Ca,
     rng: StdRng,
     nodes: BTreeMap<String, Node>,
+    /// Of services that were killed.
+    handshakes: u64,
 }
 
 /// One machine.
@@ -272,6 +274,7 @@ impl World {
         let node = self.node_mut(name)?;
         let running = node.running.take();
         node.host.close_sockets();
+        let accepted = accepted(running.as_ref());
         match running {
             Some(Running::Controller(controller)) => controller.kill(),
             Some(Running::Edge(edge)) => edge.kill(),
@@ -293,9 +296,29 @@ impl World {
                 Role::Edge { .. } => {}
             }
         }
+        self.handshakes += accepted;
         // What was aborted goes at its next turn.
         tokio::task::yield_now().await;
         Ok(())
+    }
+
+    /// Handshakes that ended well, so far.
+    pub fn handshakes(&self) -> u64 {
+        let running = self.nodes.values().map(|node| accepted(node.running.as_ref()));
+        self.handshakes + running.sum::<u64>()
+    }
+
+    /// With what the controller is started next time.
+    pub fn controller_settings(&mut self) -> &mut controller::Settings {
+        &mut self.spec.controller
+    }
+
+    /// The edges, in order of names.
+    pub fn edges(&self) -> impl Iterator<Item = (&str, EdgeId)> {
+        self.nodes.iter().filter_map(|(name, node)| match node.role {
+            Role::Edge { id, .. } => Some((name.as_str(), id)),
+            _ => None,
+        })
     }
 
     /// The network, to change it.
@@ -476,6 +499,14 @@ impl World {
             time.learn(now - TIME_ROUND_TRIP / 2, received - TIME_ROUND_TRIP, received);
         }
         Ok(Arc::new(time))
+    }
+}
+
+fn accepted(running: Option<&Running>) -> u64 {
+    match running {
+        Some(Running::Controller(controller)) => controller.transport().accepted,
+        Some(Running::Edge(edge)) => edge.transport().accepted,
+        Some(Running::Agent(_)) | None => 0,
     }
 }
 

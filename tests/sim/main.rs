@@ -1,62 +1,106 @@
-//! Scenarios in virtual time: the whole of Corridor in one process, days in seconds.
+//! Scenarios in virtual time: the whole of Corridor in one process, days in seconds. Each file of
+//! `scenarios/` is a test of its own.
 
-use std::time::Duration;
+use std::{fmt::Write as _, io::Write as _, path::Path};
 
-use corridor::{
-    controller::NewClass,
-    sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, World, WorldSpec},
-    store::records::{BudgetOn, Protect, Role},
-};
+use corridor::sim::scenario::{Outcome, Scenario, run};
 
-#[tokio::test(start_paused = true)]
-async fn smoke() {
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .try_init();
-    let edge = |name: &str| EdgeSpec {
-        name: name.into(),
-        region: None,
-        clock: ClockSpec::default(),
-    };
-    let mut world = World::new(WorldSpec {
-        edges: vec![edge("fra"), edge("sin")],
-        agents: vec![AgentSpec::new("teacher"), AgentSpec::new("student")],
-        default_link: LinkShape::delay(Duration::from_millis(20)),
-        ..WorldSpec::default()
-    })
-    .await
-    .unwrap();
-    world.start_all().await.unwrap();
-    let handle = world.controller().unwrap();
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    handle
-        .create_class(NewClass {
-            id: "math".into(),
-            participants: vec![
-                ("teacher".into(), Role::Teacher),
-                ("student".into(), Role::Student),
-            ],
-            target: None,
-            budget: None,
-            budget_on: BudgetOn::RoundTrip,
-            protect: Protect::Off,
-            start: None,
-            end: None,
-        })
-        .await
-        .unwrap();
-    let began = std::time::Instant::now();
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    println!("{:?}", began.elapsed());
-    println!(
-        "{}",
-        serde_json::to_string_pretty(&handle.status().await.unwrap()).unwrap()
-    );
-    for a in ["teacher", "student"] {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&world.agent(a).unwrap().status().await.unwrap()).unwrap()
-        );
+/// Runs a scenario file to its end, in virtual time.
+fn play(toml: &str) -> Outcome {
+    let scenario = Scenario::parse(toml).unwrap_or_else(|e| panic!("{e}"));
+    let data = tempfile::tempdir().unwrap();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+        .block_on(run(&scenario, data.path()))
+        .unwrap_or_else(|e| panic!("{}", with_sources(&e)))
+}
+
+fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(text, ": {error}");
+        source = error.source();
     }
+    text
+}
+
+fn lines(outcome: &Outcome) -> String {
+    outcome.log.iter().map(|entry| format!("{entry}\n")).collect()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a scenario takes is shown, not asserted"
+)]
+fn check(name: &str, toml: &str) {
+    let began = std::time::Instant::now();
+    let outcome = play(toml);
+    let wall = began.elapsed().as_secs_f64();
+    let virtual_time = Scenario::parse(toml).unwrap().duration.0;
+    // Past the harness, which hides what passing tests print.
+    let _ = writeln!(
+        std::io::stderr(),
+        "sim: {name}: {virtual_time:?} in {wall:.1} s, {} packets ({:.0} a second), {} handshakes",
+        outcome.packets,
+        outcome.packets as f64 / wall,
+        outcome.handshakes
+    );
+    if let Some(dir) = std::env::var_os("CORRIDOR_SIM_LOGS") {
+        std::fs::write(Path::new(&dir).join(format!("{name}.log")), lines(&outcome)).unwrap();
+    }
+    assert!(
+        outcome.failures.is_empty(),
+        "{}\n\nthe last of the log:\n{}",
+        outcome.failures.join("\n"),
+        outcome
+            .log
+            .iter()
+            .rev()
+            .take(40)
+            .rev()
+            .map(|e| format!("{e}\n"))
+            .collect::<String>()
+    );
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                check(stringify!($name), include_str!(concat!("scenarios/", stringify!($name), ".toml")));
+            }
+        )*
+
+        #[test]
+        fn every_scenario_file_is_run() {
+            let named = [$(stringify!($name)),*];
+            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sim/scenarios");
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let stem = path.file_stem().unwrap().to_str().unwrap();
+                assert!(named.contains(&stem), "{} is not in the list", path.display());
+            }
+        }
+    };
+}
+
+scenarios! {
+    access_stalls
+    address_change
+    agent_offline_full_spool
+    clocks
+    controller_away_8_days
+    controller_restart
+    edge_dies
+    lossy_link
+    middle_link_dies
+    middle_link_slow
+    sleep_resume
+    steady
+    two_edges_flap
 }

@@ -48,7 +48,7 @@ impl Pattern {
     }
 
     /// Steps between neighbouring slots.
-    pub(super) fn spacing(self) -> u32 {
+    pub fn spacing(self) -> u32 {
         if self.burst.get() == 1 {
             self.period.get()
         } else {

@@ -395,3 +395,23 @@ fn the_description_names_how_to_authenticate() {
     assert!(api["components"]["securitySchemes"]["session"].is_object());
     assert_eq!(api["components"]["securitySchemes"]["token"]["scheme"], "bearer");
 }
+
+#[tokio::test]
+async fn who_is_logged_out_or_lowered_is_no_longer_who_it_was() {
+    let world = World::new();
+    let authenticator = Authenticator::new(world.accounts.clone(), world.clock.clone()).unwrap();
+    let lower = |level| {
+        let mut accounts = world.accounts.accounts.lock().unwrap();
+        accounts.get_mut("olga").unwrap().level = level;
+    };
+    let (secret, record) = session("olga", Level::Operator, NOW, &mut system_rng());
+    world.accounts.insert_bearer(record.clone()).await.unwrap();
+    let caller = authenticator.caller(secret, BearerKind::Session).await.unwrap();
+    assert!(authenticator.is_still(&caller).await);
+    lower(Level::Support);
+    assert!(!authenticator.is_still(&caller).await);
+    lower(Level::Admin);
+    assert!(authenticator.is_still(&caller).await);
+    world.accounts.remove_bearer(record.secret_hash).await.unwrap();
+    assert!(!authenticator.is_still(&caller).await);
+}

@@ -35,7 +35,7 @@ pub struct World {
     pub clock: Arc<FakeClock>,
     pub ca: Arc<Ca>,
     store: Worker<Box<dyn Store>>,
-    pub status: watch::Sender<Arc<Status>>,
+    pub status: Arc<watch::Sender<Arc<Status>>>,
     pub events: broadcast::Sender<Event>,
     tokens: BTreeMap<Level, String>,
     stop: CancellationToken,

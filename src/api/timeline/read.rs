@@ -17,7 +17,6 @@ use crate::{
         auth::{Auth, Viewer},
         classes,
         error::ApiError,
-        events,
         extract::{Path, Query, time},
         model::{self, ClassStatus, Event, Timeline},
         router::Denied,
@@ -65,7 +64,7 @@ pub struct Asked {
 /// At most 20,000 reports are read. Where there are more, the answer's `to` is before the one asked for:
 /// ask again from there, or for fewer participants.
 #[utoipa::path(
-    get, path = "/api/v1/classes/{id}/timeline", tag = "classes",
+    get, operation_id = "get_timeline", path = "/api/v1/classes/{id}/timeline", tag = "classes",
     params(("id" = String, Path, description = "The class's id"), Asked),
     security(("session" = []), ("token" = [])),
     responses(
@@ -235,5 +234,5 @@ fn what_happened(
         found.extend(own.into_iter().filter(|event| event.class.is_none()));
     }
     found.sort_by_key(|event: &EventRecord| event.at);
-    Ok(found.iter().map(events::shown).collect())
+    Ok(found.iter().map(crate::controller::shown_event).collect())
 }

@@ -22,7 +22,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let store: Box<dyn Store> = Box::new(Sqlite::in_memory().unwrap());
+        Self::over(Sqlite::in_memory().unwrap())
+    }
+
+    fn over(store: Sqlite) -> Self {
+        let store: Box<dyn Store> = Box::new(store);
         let store = Worker::spawn("store", NonZeroUsize::new(64).unwrap(), store).unwrap();
         let (handle, asked) = Handle::new(empty());
         Self {
@@ -271,33 +275,24 @@ async fn edges_get_numbers_of_their_own_and_agents_the_edges() {
 
 #[tokio::test]
 async fn an_edge_stays_when_there_is_no_number_for_the_one_that_would_replace_it() {
-    let mut world = World::new();
-    let token = world.token(Service::Edge, 70_000).await;
-    world
-        .store({
-            let id = token.id();
-            move |s| {
-                for key in 0..65_535_u64 {
-                    let edge = NewEdge {
-                        name: format!("e-{key}"),
-                        region: None,
-                        addresses: Vec::new(),
-                        public_key: (1_000_000 + key).to_be_bytes().to_vec(),
-                        tags: BTreeMap::new(),
-                    };
-                    s.enrol_edge(&id, NOW, &edge).unwrap();
-                }
-            }
-        })
-        .await;
-    let refused = world
-        .directory
-        .enrol(candidate(&token, Service::Edge, "e-7", 1))
-        .await;
+    let dir = tempfile::tempdir().unwrap();
+    drop(Sqlite::open(dir.path(), NOW).unwrap());
+    let last = "UPDATE counters SET next = 65535 WHERE name = 'edge'";
+    let file = rusqlite::Connection::open(dir.path().join("corridor.db")).unwrap();
+    assert_eq!(file.execute(last, []).unwrap(), 1);
+    drop(file);
+    let mut world = World::over(Sqlite::open(dir.path(), NOW).unwrap());
+    let token = world.token(Service::Edge, 2).await;
+    let join = |key| candidate(&token, Service::Edge, "fra-1", key);
+    world.directory.enrol(join(1)).await.unwrap();
+    world.told();
+    let refused = world.directory.enrol(join(2)).await;
     assert!(matches!(refused, Err(Refusal::Full)), "{refused:?}");
-    let older = world.store(|s| s.edges().unwrap().swap_remove(7)).await;
-    assert_eq!((older.name.as_str(), older.revoked), ("e-7", None));
+    let edges = world.store(|s| s.edges().unwrap()).await;
+    assert_eq!((edges.len(), edges[0].revoked), (1, None));
     assert_eq!(world.told(), []);
+    assert_eq!(world.uses_left(&token).await, 1);
+    world.store.close().await;
 }
 
 #[tokio::test]

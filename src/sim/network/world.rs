@@ -265,6 +265,10 @@ impl World {
         }
     }
 
+    pub(super) fn delivered(&self) -> u64 {
+        self.links.iter().map(|l| l.direction.counters.delivered).sum()
+    }
+
     pub(super) fn no_route(&self) -> u64 {
         self.no_route
     }

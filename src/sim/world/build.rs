@@ -36,6 +36,7 @@ pub(super) async fn world(spec: WorldSpec) -> Result<World, WorldError> {
         ca,
         rng,
         nodes: BTreeMap::new(),
+        handshakes: 0,
         spec,
     };
     let mut store: Box<dyn Store> = match &world.spec.data {
