@@ -41,6 +41,12 @@ enum EdgeCommand {
         #[arg(long)]
         region: Option<String>,
     },
+    /// Refuse an edge from now on: its certificate is revoked; asks the controller
+    Revoke {
+        name: String,
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Let an edge give its agents away and take no new ones; asks the controller
     Drain {
         name: String,
@@ -79,10 +85,14 @@ impl Args {
                 let region = region.or_else(|| config.edge.region.clone());
                 service::join(&join, &data, Service::Edge, name.as_deref(), region.as_deref())
             }
+            Some(EdgeCommand::Revoke { name, api }) => {
+                api.client()?
+                    .post::<()>(&format!("edges/{}/revoke", segment(&name)), &())?;
+                output::line(format!("edge {name} is revoked"))
+            }
             Some(EdgeCommand::Drain { name, off, api }) => {
                 let path = format!("edges/{}/drain", segment(&name));
-                api.client()?
-                    .post::<serde_json::Value>(&path, &DrainEdge { on: !off })?;
+                api.client()?.post::<()>(&path, &DrainEdge { on: !off })?;
                 output::line(if off {
                     format!("{name} takes agents again")
                 } else {
@@ -110,9 +120,10 @@ impl RunArgs {
             .or_else(|| config.edge.data.clone())
             .unwrap_or_else(|| default_data("edge"));
         runtime.block_on(async {
+            let stop = daemon::stop_signal();
             let edge = EdgeService::start(daemon::system()?, data, &edge_config)?;
             tracing::info!(name = %edge.name, listen = ?edge.local_addrs(), "edge runs");
-            daemon::stop_signal().await;
+            stop.await;
             // A second signal ends the wait for agents to leave.
             tokio::select! {
                 biased;
