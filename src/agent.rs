@@ -19,9 +19,11 @@ mod outbox;
 mod outcomes;
 mod rates;
 mod run;
+mod shown;
 mod status;
 mod uplink;
 
 pub use self::core::Settings;
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
+pub use shown::shown_data;
 pub use status::AgentReport;

@@ -43,7 +43,7 @@ impl Backoff {
             seed,
             Duration::from_secs(1),
             Duration::from_millis(500),
-            Duration::from_secs(5),
+            Duration::from_secs(15),
         )
     }
 
@@ -96,7 +96,7 @@ mod tests {
         let mut backoff = Backoff::controller(1);
         let waits: Vec<_> = (0..10).map(|_| backoff.next_wait()).collect();
         assert!(waits[1..].iter().all(|w| *w >= Duration::from_millis(500)));
-        assert!(waits[8] >= Duration::from_millis(2_500) && waits[9] <= Duration::from_secs(5));
+        assert!(waits[8] >= Duration::from_millis(7_500) && waits[9] <= Duration::from_secs(15));
         backoff.succeeded();
         assert!(backoff.next_wait() <= Duration::from_secs(1));
     }

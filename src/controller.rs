@@ -6,6 +6,7 @@
 //! | when does a class begin and end, who is lost | `classes.rs` |
 //! | which agents are heard, and through which edge | `agents.rs` |
 //! | which edges are up, and what are they told | `edges.rs` |
+//! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
 //! | what was planned, and why | `planner.rs` |
 //! | when is a report acknowledged | `run.rs` (`ingest`) |
@@ -13,10 +14,12 @@
 mod agents;
 mod classes;
 mod core;
+pub mod directory;
 mod edge_link;
 mod edges;
 mod event;
 mod handle;
+mod intake;
 mod links;
 mod planner;
 mod run;

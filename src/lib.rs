@@ -3,13 +3,16 @@
 pub mod agent;
 pub mod api;
 mod backoff;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
+pub mod daemon;
 pub mod edge;
 pub mod host;
 pub mod identity;
 pub mod machine;
+pub mod measure;
 mod prober;
 pub mod proto;
 mod reporting;

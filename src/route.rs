@@ -1,7 +1,7 @@
 //! Which way a class's media goes: link estimates in, plans with typed reasons out.
 //!
-//! All of it is pure. The controller turns link estimates into plans; the agent chooses
-//! among its installed routes by itself; a replay calls the same functions.
+//! All of it is pure. The controller turns link estimates into plans ([`engine`]); the agent chooses
+//! among its installed routes by itself ([`live`]); a replay calls the same functions.
 //!
 //! | question | file |
 //! |---|---|
@@ -12,12 +12,20 @@
 //! | which does the agent use right now | `live.rs` |
 //! | which legs has a class, and where does it meet | `classes.rs`, `hub.rs` |
 //! | what is a leg's share of the budget | `budget.rs` |
+//! | how is a class doing, and why | `health.rs` |
 
+pub mod budget;
+pub mod classes;
 pub mod defaults;
+pub mod engine;
 pub mod estimate;
+pub mod health;
 pub mod hold_down;
+pub mod hub;
 pub mod links;
 pub mod live;
+pub mod margin;
+pub mod plan;
 pub mod quality;
 pub mod reason;
 pub mod score;

@@ -25,7 +25,7 @@
 mod breaker;
 mod bucket;
 mod close;
-mod config;
+pub mod config;
 mod congestion;
 mod connection;
 mod endpoint;

@@ -156,6 +156,7 @@ struct Reports {
     /// A load is under way, or would find nothing.
     loading: bool,
     drained: bool,
+    closed: u32,
     host: proto::Host,
 }
 
@@ -165,6 +166,8 @@ const ATTACH_AGAIN: Duration = Duration::from_secs(5);
 const REPORT_IDLE: Duration = Duration::from_secs(60);
 const REPORT_IN_CLASS: Duration = Duration::from_secs(10);
 const REPORT_AT_RISK: Duration = Duration::from_secs(5);
+/// The first reports of a boot come sooner: whoever installs an agent wants to see that it works.
+const FIRST_REPORTS: u32 = 3;
 /// Events are told at once, but not each by itself.
 const REPORT_EVENTS: Duration = Duration::from_millis(200);
 /// See [`Core::step_every`].
@@ -270,6 +273,7 @@ impl Core {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Now) {
         self.close_windows(now);
+        self.notice_silence(now);
         if now.mono >= self.next_step {
             let every = self.step_every();
             self.next_step = self.next_step.max(now.mono - every) + every;
@@ -315,7 +319,7 @@ impl Core {
     }
 
     /// A control message from an edge.
-    pub fn from_edge(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
+    pub fn edge_said(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
         self.edges.heard(edge, now.mono);
         match body {
             edge_to_agent::Body::Hello(hello) => {
@@ -335,7 +339,7 @@ impl Core {
                 self.choose_uplink(now);
             }
             edge_to_agent::Body::Down(bytes) => match proto::decode::<proto::FromController>(&bytes) {
-                Ok(proto::FromController { body: Some(body) }) => self.from_controller(body, now),
+                Ok(proto::FromController { body: Some(body) }) => self.controller_said(body, now),
                 Ok(_) => {}
                 Err(_) => self.counters.malformed += 1,
             },
@@ -485,7 +489,7 @@ impl Core {
         }
     }
 
-    fn from_controller(&mut self, body: from_controller::Body, now: Now) {
+    fn controller_said(&mut self, body: from_controller::Body, now: Now) {
         match body {
             from_controller::Body::Attached(_) => {
                 self.reports.attached = true;
@@ -628,6 +632,23 @@ impl Core {
         })
     }
 
+    /// A killed edge closes no connection: reports must not wait until that runs out.
+    fn notice_silence(&mut self, now: Now) {
+        let often: Vec<_> = self
+            .edges
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|&id| self.is_probed_often(id))
+            .collect();
+        let mut new = false;
+        for id in often {
+            new |= self.edges.note_silence(id, now.mono);
+        }
+        if new {
+            self.choose_uplink(now);
+        }
+    }
+
     fn next_hop_silent(&mut self, edge: EdgeId, notice: &proto::NextHopSilent, now: Now) {
         let (Some(next), Some(state)) = (edge_id(notice.next), self.edges.get_mut(edge)) else {
             return;
@@ -695,6 +716,9 @@ impl Core {
     }
 
     fn report_interval(&self) -> Duration {
+        if self.reports.closed < FIRST_REPORTS {
+            return REPORT_AT_RISK;
+        }
         match (self.legs.is_empty(), self.legs.at_risk()) {
             (true, _) => REPORT_IDLE,
             (false, true) => REPORT_AT_RISK,
@@ -719,6 +743,7 @@ impl Core {
         };
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
         self.counters.reports += 1;
+        self.reports.closed = self.reports.closed.saturating_add(1);
         let body = prost::Message::encode_to_vec(&report);
         self.out.push_back(Output::Store {
             sequence: report.sequence,

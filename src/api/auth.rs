@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     Extension, Json,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, FromRef, State},
     http::{StatusCode, header::SET_COOKIE},
     response::{AppendHeaders, IntoResponse},
 };
@@ -153,6 +153,13 @@ impl Authenticator {
         })
     }
 
+    /// Whether `caller` may still do what it may do: sessions end and tokens are revoked while an answer
+    /// that never ends goes on.
+    pub async fn is_still(&self, caller: &Caller) -> bool {
+        let now = self.caller(caller.secret.clone(), caller.kind).await;
+        now.is_ok_and(|now| now.level >= caller.level)
+    }
+
     fn now(&self) -> Wall {
         self.clock.wall()
     }
@@ -168,12 +175,15 @@ fn not_logged_in() -> ApiError {
 }
 
 /// Logging in and out.
-pub fn router<S: Clone + Send + Sync + 'static>(authenticator: Arc<Authenticator>) -> OpenApiRouter<S> {
+pub fn router<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Authenticator>: FromRef<S>,
+{
     OpenApiRouter::new()
         .routes(routes!(login))
         .routes(routes!(logout))
         .routes(routes!(current))
-        .with_state(authenticator)
 }
 
 /// Names the two ways to authenticate, `session` and `token`, to which operations refer.
@@ -233,7 +243,7 @@ async fn logout(
 
 /// Who is logged in.
 #[utoipa::path(
-    get, path = "/api/v1/session", tag = "session", security(("session" = []), ("token" = [])),
+    get, operation_id = "get_session", path = "/api/v1/session", tag = "session", security(("session" = []), ("token" = [])),
     responses(
         (status = 200, description = "The session", body = Session),
         (status = 401, description = "Nobody is logged in", body = model::Error),

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     Json,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, FromRef, State},
     http::StatusCode,
 };
 use corridor_probes::{AgentId, Mono, Wall};
@@ -182,12 +182,12 @@ fn service_of(join: &Join) -> Result<Service, ApiError> {
     Ok(join.service)
 }
 
-fn is_subject(text: &str) -> bool {
+pub(super) fn is_subject(text: &str) -> bool {
     let printable = |c: char| !c.is_control() && !c.is_whitespace();
     (1..=MAX_SUBJECT).contains(&text.len()) && text.chars().all(printable)
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(plain)
 }
@@ -216,12 +216,15 @@ fn from_refusal(refusal: Refusal) -> ApiError {
 }
 
 /// Everything under `/api/v1` that needs no account.
-pub fn router<S: Clone + Send + Sync + 'static>(enrolment: Arc<Enrolment>) -> OpenApiRouter<S> {
+pub fn router<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Enrolment>: FromRef<S>,
+{
     OpenApiRouter::new()
         .routes(routes!(join))
         .routes(routes!(renew))
         .routes(routes!(time))
-        .with_state(enrolment)
 }
 
 /// Joins an agent or edge.
@@ -279,7 +282,7 @@ async fn renew(
 
 /// The controller's time.
 #[utoipa::path(
-    get, path = "/api/v1/time", tag = "enrolment",
+    get, operation_id = "get_time", path = "/api/v1/time", tag = "enrolment",
     responses((status = 200, description = "The time", body = Time)),
 )]
 async fn time(State(enrolment): State<Arc<Enrolment>>) -> Json<Time> {

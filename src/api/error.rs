@@ -11,6 +11,10 @@ use axum::{
 use serde::de::DeserializeOwned;
 
 use super::model;
+use crate::{
+    controller::{AskError, ClassError},
+    store::{StoreError, worker::WorkerError},
+};
 
 /// The store failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,14 @@ impl ApiError {
         }
     }
 
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
     /// Something of the controller's own failed. What it was is for the log, not for the caller.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a request failed inside");
@@ -78,6 +90,42 @@ impl ApiError {
             "internal",
             "the controller could not do this; its log says why",
         )
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<WorkerError> for ApiError {
+    fn from(error: WorkerError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Closed | AskError::Overloaded => Self {
+                retry_after: Some(Duration::from_secs(1)),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", error.to_string())
+            },
+            AskError::NotFound { .. } => Self::not_found(error.to_string()),
+            AskError::Class(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClassError> for ApiError {
+    fn from(error: ClassError) -> Self {
+        let status = match error.code() {
+            "not_found" => StatusCode::NOT_FOUND,
+            "conflict" => StatusCode::CONFLICT,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error.code(), error.to_string())
     }
 }
 

@@ -7,16 +7,21 @@ use axum::{
 };
 use rust_embed::RustEmbed;
 
+use super::error::ApiError;
+
 #[derive(RustEmbed)]
 #[folder = "$CORRIDOR_WEB_DIST"]
 struct Assets;
 
 /// Serves a file of the app; any other path is one of the app's own and gets its first page.
 pub async fn serve(method: Method, uri: Uri) -> Response {
+    let path = uri.path().trim_start_matches('/');
+    if path.starts_with("api/") {
+        return ApiError::not_found(format!("there is no {method} /{path}")).into_response();
+    }
     if method != Method::GET && method != Method::HEAD {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
-    let path = uri.path().trim_start_matches('/');
     match Assets::get(path) {
         Some(file) if !path.is_empty() => {
             // Names under assets/ carry a hash of their content.
@@ -27,7 +32,7 @@ pub async fn serve(method: Method, uri: Uri) -> Response {
             };
             respond(path, file.data, cache)
         }
-        _ if path.starts_with("api/") || path.starts_with("assets/") => StatusCode::NOT_FOUND.into_response(),
+        _ if path.starts_with("assets/") => StatusCode::NOT_FOUND.into_response(),
         _ => match Assets::get("index.html") {
             Some(file) => respond("index.html", file.data, "no-cache"),
             None => StatusCode::NOT_FOUND.into_response(),

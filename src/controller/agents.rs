@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use corridor_probes::{AgentId, BootId, EdgeId, Wall};
 
-use super::classes::Presence;
+use super::{classes::Presence, intake};
 use crate::{api::model::AgentState, proto, store::records::AgentRecord};
 
 /// A wall clock that is off by more than this is worth a word.
@@ -116,10 +116,10 @@ impl Agents {
             uplink,
             boot,
             attach: attach.attach,
-            version: attach.version.clone(),
-            platform: attach.platform.clone(),
-            link_type: attach.link_type.clone(),
-            clock_off_s: (attach.wall_us - now.as_micros()) / 1_000_000,
+            version: intake::text(&attach.version),
+            platform: intake::text(&attach.platform),
+            link_type: intake::text(&attach.link_type),
+            clock_off_s: attach.wall_us.saturating_sub(now.as_micros()) / 1_000_000,
             heard: now,
             reached: Reached::Heard,
         });
@@ -195,6 +195,7 @@ impl Agents {
             .collect();
         if let Some(host) = &report.host {
             agent.host = *host;
+            agent.host.cpu = intake::share(host.cpu);
         }
     }
 

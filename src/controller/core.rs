@@ -11,6 +11,7 @@ use super::{
     edges::{Connection, Edges},
     event,
     handle::AskError,
+    intake,
     links::Links,
     planner::Planner,
     settings::Settings,
@@ -89,7 +90,7 @@ impl Core {
             agents: Agents::restore(restored.agents),
             classes: Classes::restore(restored.classes),
             links: Links::default(),
-            planner: Planner::restore(&settings, restored.plans),
+            planner: Planner::restore(&settings, restored.plans, now.mono),
             counters: Counters::default(),
             told: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -119,7 +120,7 @@ impl Core {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
         let draining = self.edges.get(id).is_some_and(|e| e.record.draining);
-        self.to_edge(
+        self.tell_edge(
             id,
             controller_to_edge::Body::Welcome(proto::Welcome {
                 edge: u32::from(id.get()),
@@ -128,10 +129,10 @@ impl Core {
             }),
         );
         if draining {
-            self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
+            self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
         }
         let revocations = self.revocation_list();
-        self.to_edge(id, controller_to_edge::Body::Revocations(revocations));
+        self.tell_edge(id, controller_to_edge::Body::Revocations(revocations));
         if !was_up {
             self.event(event::edge(now.wall, "edge_up", &name, "is connected"));
         }
@@ -159,7 +160,7 @@ impl Core {
     }
 
     /// A message from an agent, passed on by `edge`. Reports do not come this way: they are stored first.
-    pub fn from_agent(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
+    pub fn agent_said(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
         if agent.record.revoked.is_some() {
             return;
@@ -172,7 +173,7 @@ impl Core {
                     mono_us: request.mono_us,
                     now_us: now.wall.as_micros(),
                 };
-                self.to_agent(id, from_controller::Body::Time(answer));
+                self.tell_agent(id, from_controller::Body::Time(answer));
             }
             to_controller::Body::ClassRequest(request) => self.class_request(id, &request, now),
             to_controller::Body::Goodbye(_) => self.agents.gone(id, edge, now.wall),
@@ -189,22 +190,24 @@ impl Core {
     }
 
     /// A report that the store has taken. `new`: not a repeat. Acknowledges it either way.
-    pub fn stored(&mut self, from: Reporter, via: EdgeId, report: &proto::Report, new: bool, now: Now) {
+    pub fn stored(&mut self, from: Reporter, via: EdgeId, mut report: proto::Report, new: bool, now: Now) {
         let ack = proto::ReportAck {
             boot: report.boot,
             sequence: report.sequence,
         };
         match from {
-            Reporter::Agent(id) => self.to_agent_via(via, id, from_controller::Body::ReportAck(ack)),
-            Reporter::Edge(id) => self.to_own(id, from_controller::Body::ReportAck(ack)),
+            Reporter::Agent(id) => self.tell_agent_via(via, id, from_controller::Body::ReportAck(ack)),
+            Reporter::Edge(id) => self.tell_own(id, from_controller::Body::ReportAck(ack)),
         }
         if !new {
             self.counters.repeats += 1;
             return;
         }
         self.counters.reports += 1;
+        self.counters.malformed += intake::clean(&mut report, &self.edges, now.wall);
+        let report = &report;
         self.links.take(from, report, now.wall);
-        self.planner.observe(from, report, &self.agents, now);
+        self.planner.observe(from, report, now);
         if let Reporter::Agent(id) = from {
             self.agents.heard(id, via, now.wall);
             self.agents.report(id, report);
@@ -215,10 +218,9 @@ impl Core {
     /// The store has taken up or changed an agent.
     pub fn agent_changed(&mut self, record: AgentRecord, now: Now) {
         let before = self.agents.get(record.id).and_then(|a| a.record.revoked);
-        let (id, subject, revoked) = (record.id, record.subject.clone(), record.revoked.is_some());
+        let (subject, revoked) = (record.subject.clone(), record.revoked.is_some());
         self.agents.enrol(record);
         if revoked && before.is_none() {
-            self.planner.forget_agent(id);
             self.event(event::subject(
                 now.wall,
                 "revoked",
@@ -297,7 +299,7 @@ impl Core {
         if let Some(record) = self.edges.drain(id, on) {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
-        self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
+        self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
         let (kind, words) = if on {
             ("edge_draining", "is draining")
         } else {
@@ -344,15 +346,14 @@ impl Core {
             .get(id)
             .map(|a| a.record.subject.clone())
             .unwrap_or_default();
-        self.to_agent(
+        self.tell_agent(
             id,
             from_controller::Body::Attached(proto::Attached {
                 now_us: now.wall.as_micros(),
                 subject,
             }),
         );
-        self.to_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
-        self.planner.held(id, &attach.plans);
+        self.tell_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
         self.told.remove(&id);
         self.tell_candidates_of(id);
         self.tell_plans(id);
@@ -382,7 +383,7 @@ impl Core {
             request: request.request,
             error,
         };
-        self.to_agent(id, from_controller::Body::ClassAnswer(answer));
+        self.tell_agent(id, from_controller::Body::ClassAnswer(answer));
     }
 
     /// Keeps and tells what happened to a class.
@@ -404,7 +405,7 @@ impl Core {
         let changes = self.planner.update(&self.classes, &self.agents, &self.edges, now);
         let mut agents = BTreeSet::new();
         for change in changes {
-            agents.extend(self.agents.by_subject(&change.subject).map(|a| a.record.id));
+            agents.insert(change.agent);
             if let Some(happened) = event::plan(now.wall, &change, &self.edges) {
                 self.event(happened);
             }
@@ -415,7 +416,7 @@ impl Core {
         for id in agents {
             self.tell_plans(id);
         }
-        let busy = self.planner.busy_pairs();
+        let busy = self.planner.busy_pairs(&self.classes);
         if busy != self.busy {
             self.busy = busy;
             self.tell_mesh();
@@ -442,7 +443,7 @@ impl Core {
 
     fn tell_plans(&mut self, id: AgentId) {
         let plans = self.planner.plans_of(id, &self.edges);
-        self.to_agent(id, from_controller::Body::Plans(plans));
+        self.tell_agent(id, from_controller::Body::Plans(plans));
     }
 
     fn tell_candidates(&mut self) {
@@ -481,7 +482,7 @@ impl Core {
                 .filter_map(|&e| Some(self.edges.get(e)?.info()))
                 .collect(),
         };
-        self.to_agent(id, from_controller::Body::Candidates(candidates));
+        self.tell_agent(id, from_controller::Body::Candidates(candidates));
     }
 
     fn tell_mesh(&mut self) {
@@ -493,7 +494,7 @@ impl Core {
             .collect();
         for id in ids {
             let mesh = self.edges.mesh(id, &self.busy, &self.settings);
-            self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
+            self.tell_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
     }
 
@@ -507,7 +508,7 @@ impl Core {
             .map(|e| e.record.id)
             .collect();
         for id in ids {
-            self.to_edge(id, controller_to_edge::Body::Revocations(list.clone()));
+            self.tell_edge(id, controller_to_edge::Body::Revocations(list.clone()));
         }
     }
 
@@ -533,30 +534,30 @@ impl Core {
         self.out.push_back(Output::Event(record));
     }
 
-    fn to_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
+    fn tell_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
         self.out
             .push_back(Output::ToEdge(id, proto::ControllerToEdge { body: Some(body) }));
     }
 
-    fn to_own(&mut self, id: EdgeId, body: from_controller::Body) {
+    fn tell_own(&mut self, id: EdgeId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
-        self.to_edge(
+        self.tell_edge(
             id,
             controller_to_edge::Body::Own(prost::Message::encode_to_vec(&message)),
         );
     }
 
     /// By the agent's uplink; an agent that has none is told when it attaches.
-    fn to_agent(&mut self, id: AgentId, body: from_controller::Body) {
+    fn tell_agent(&mut self, id: AgentId, body: from_controller::Body) {
         if let Some(via) = self.agents.uplink(id) {
-            self.to_agent_via(via, id, body);
+            self.tell_agent_via(via, id, body);
         }
     }
 
-    fn to_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
+    fn tell_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
         let payload = prost::Message::encode_to_vec(&message);
-        self.to_edge(
+        self.tell_edge(
             via,
             controller_to_edge::Body::ToAgent(proto::ToAgent { agent: id.0, payload }),
         );

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corridor_probes::{EdgeId, Wall};
 
-use super::settings::Settings;
+use super::{intake, settings::Settings};
 use crate::{api::model::EdgeState, proto, store::records::EdgeRecord};
 
 /// One edge.
@@ -21,6 +21,9 @@ pub struct Edge {
 /// not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Connection(pub u64);
+
+/// Addresses that an edge may tell of itself.
+const MAX_ADDRESSES: usize = 16;
 
 /// All enrolled edges.
 #[derive(Debug, Default)]
@@ -58,7 +61,7 @@ impl Edges {
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Edge> {
-        self.edges.values().find(|e| e.record.name == name)
+        self.iter().find(|e| e.record.name == name)
     }
 
     /// Every edge that is not revoked.
@@ -76,14 +79,17 @@ impl Edges {
     ) -> Option<EdgeRecord> {
         let edge = self.edges.get_mut(&id)?;
         edge.connection = Some(connection);
-        edge.version = Some(register.version.clone());
+        edge.version = Some(intake::text(&register.version));
         edge.last_seen = Some(now);
         let before = edge.record.clone();
-        if !register.addresses.is_empty() {
-            edge.record.addresses.clone_from(&register.addresses);
+        let addresses = register.addresses.iter().filter(|a| is_address(a));
+        let addresses: Vec<_> = addresses.take(MAX_ADDRESSES).cloned().collect();
+        if !addresses.is_empty() {
+            edge.record.addresses = addresses;
         }
-        if !register.region.is_empty() {
-            edge.record.region = Some(register.region.clone());
+        let region = intake::text(&register.region);
+        if !region.is_empty() {
+            edge.record.region = Some(region);
         }
         (edge.record != before).then(|| edge.record.clone())
     }
@@ -102,6 +108,7 @@ impl Edges {
     pub fn status(&mut self, id: EdgeId, status: proto::EdgeStatus, now: Wall) {
         if let Some(edge) = self.edges.get_mut(&id) {
             edge.status = status;
+            edge.status.cpu = intake::share(status.cpu);
             edge.last_seen = Some(now);
         }
     }
@@ -180,6 +187,15 @@ impl Edge {
             draining: self.state() == EdgeState::Draining,
         }
     }
+}
+
+/// `host:port` that could be looked up: agents are told it.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:[]%".contains(&b);
+    (1..=253).contains(&host.len()) && host.bytes().all(plain) && port.parse::<u16>().is_ok_and(|p| p > 0)
 }
 
 #[cfg(test)]

@@ -96,17 +96,16 @@ pub fn of_class(at: Wall, happened: &ClassEvent) -> EventRecord {
 
 /// A plan whose primary changed; other changes of a plan are no event.
 pub fn plan(at: Wall, change: &Change, edges: &Edges) -> Option<EventRecord> {
-    let primary = change.new_primary?;
+    let (primary, plan) = (change.new_primary?, change.plan.as_ref()?);
     let names = route_names(edges, primary.edges());
+    let why = plan
+        .reason
+        .describe(&|id| route_names(edges, std::iter::once(id)).concat());
     let mut detail = Map::new();
     detail.insert("route".into(), json!(names));
-    detail.insert("reason".into(), change.reason.clone());
-    let text = format!(
-        "{}: plan by {}: {}",
-        change.subject,
-        chain(&names),
-        change.reason_text
-    );
+    detail.insert("version".into(), plan.version.into());
+    detail.insert("reason".into(), json!(plan.reason));
+    let text = format!("{}: plan by {}: {why}", change.subject, chain(&names));
     Some(EventRecord {
         class: Some(change.class.clone()),
         subject: Some(change.subject.clone()),
@@ -122,7 +121,12 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
         .filter(|c| c.is_ascii_lowercase() || *c == '_')
         .take(MAX_KIND)
         .collect();
-    let mut detail = match serde_json::from_str(event.detail.get(..MAX_DETAIL).unwrap_or(&event.detail)) {
+    let said = if event.detail.len() <= MAX_DETAIL {
+        &event.detail
+    } else {
+        ""
+    };
+    let mut detail = match serde_json::from_str(said) {
         Ok(Value::Object(detail)) => detail,
         _ => Map::new(),
     };
@@ -142,7 +146,7 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
         .get("text")
         .and_then(Value::as_str)
         .unwrap_or_default()
-        .to_owned();
+        .replace(char::is_control, " ");
     let routes = |key: &str| {
         let names = detail
             .get(key)?
@@ -167,7 +171,8 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
         Who::Edge(name) => out.edge = Some(name.clone()),
     }
     if !event.class.is_empty() {
-        out.class = Some(event.class.chars().take(super::classes::MAX_NAME).collect());
+        let plain = event.class.chars().filter(|c| !c.is_control());
+        out.class = Some(plain.take(super::classes::MAX_NAME).collect());
     }
     if let Some(edge) = u16::try_from(event.edge)
         .ok()

@@ -65,7 +65,7 @@ pub type Answer<T> = oneshot::Sender<Result<T, AskError>>;
 #[derive(Debug, Clone)]
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
-    status: watch::Receiver<Arc<model::Status>>,
+    status: Arc<watch::Sender<Arc<model::Status>>>,
     events: broadcast::Sender<model::Event>,
 }
 
@@ -73,18 +73,18 @@ pub struct Handle {
 #[derive(Debug)]
 pub struct Asked {
     pub asks: mpsc::Receiver<Ask>,
-    pub status: watch::Sender<Arc<model::Status>>,
+    pub status: Arc<watch::Sender<Arc<model::Status>>>,
     pub events: broadcast::Sender<model::Event>,
 }
 
 impl Handle {
     pub fn new(initial: model::Status) -> (Self, Asked) {
         let (asks, asks_in) = mpsc::channel(QUEUE);
-        let (status_out, status) = watch::channel(Arc::new(initial));
+        let status = Arc::new(watch::Sender::new(Arc::new(initial)));
         let (events, _) = broadcast::channel(EVENTS);
         let asked = Asked {
             asks: asks_in,
-            status: status_out,
+            status: status.clone(),
             events: events.clone(),
         };
         (Self { asks, status, events }, asked)
@@ -98,7 +98,7 @@ impl Handle {
 
     /// Snapshots of the state, at most one a second, and only when somebody holds a receiver.
     pub fn watch(&self) -> watch::Receiver<Arc<model::Status>> {
-        self.status.clone()
+        self.status.subscribe()
     }
 
     /// Events as they happen.

@@ -312,7 +312,7 @@ struct Main {
     revoked: Arc<RwLock<Revoked>>,
     store: StoreWorker,
     settings: Settings,
-    asked_status: tokio::sync::watch::Sender<Arc<model::Status>>,
+    asked_status: Arc<tokio::sync::watch::Sender<Arc<model::Status>>>,
     asked_events: tokio::sync::broadcast::Sender<model::Event>,
     store_bytes: Arc<AtomicU64>,
     next_tick: Mono,
@@ -339,7 +339,7 @@ impl Main {
                 }
                 Some(Stored { arrived, new }) = stored.recv() => {
                     let now = self.now();
-                    self.core.stored(arrived.from, arrived.via, &arrived.report, new, now);
+                    self.core.stored(arrived.from, arrived.via, arrived.report, new, now);
                 }
                 Some(ask) = asks.recv() => {
                     let now = self.now();
@@ -373,7 +373,7 @@ impl Main {
             }
             FromEdge::Disconnected { edge, no, why } => self.core.edge_disconnected(edge, no, &why, now),
             FromEdge::Status { edge, status } => self.core.edge_status(edge, status, now),
-            FromEdge::Agent { edge, agent, body } => self.core.from_agent(edge, agent, body, now),
+            FromEdge::Agent { edge, agent, body } => self.core.agent_said(edge, agent, body, now),
             FromEdge::AgentGone { edge, agent } => self.core.agent_gone(edge, agent, now),
             FromEdge::Silence { edge, agent, silent } => self.core.agent_silence(edge, agent, silent, now),
             FromEdge::Malformed => self.core.malformed(),
@@ -459,9 +459,13 @@ impl Main {
             match output {
                 Output::ToEdge(edge, message) => self.links.send(edge, message),
                 Output::SaveClass(record) => self.write("class", move |store| store.put_class(&record)),
-                Output::SaveEdge(record) => {
-                    self.write("edge", move |store| store.update_edge(&record).map(|_| ()));
-                }
+                Output::SaveEdge(mut record) => self.write("edge", move |store| {
+                    // A revocation that the store has taken meanwhile stays.
+                    if let Some(known) = store.edge(record.id)? {
+                        record.revoked = record.revoked.or(known.revoked);
+                    }
+                    store.update_edge(&record).map(|_| ())
+                }),
                 Output::SavePlan(record) => self.pending.plans.push(record),
                 Output::Event(record) => {
                     tracing::info!(
@@ -508,8 +512,7 @@ impl Main {
     }
 
     fn publish(&self, now: Now) {
-        // One receiver is the handle's own.
-        if self.asked_status.receiver_count() > 1 {
+        if self.asked_status.receiver_count() > 0 {
             let status = self.core.status(now, self.store_bytes.load(Ordering::Relaxed));
             self.asked_status.send_replace(Arc::new(status));
         }

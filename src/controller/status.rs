@@ -145,7 +145,7 @@ impl Core {
             .map(|p| self.participant(record, p, live, now))
             .collect();
         let quality = if live {
-            worst(&participants)
+            worst(&participants, view.quality())
         } else {
             Quality::Unknown
         };
@@ -163,11 +163,10 @@ impl Core {
             end: record.end.map(time_text::text),
             began: record.began.map(time_text::text),
             ended: record.ended.map(time_text::text),
-            rtt_ms: if live {
-                view.worst_pair_ms.map(|(p50, p95)| Rtt { p50, p95 })
-            } else {
-                None
-            },
+            rtt_ms: view
+                .worst_pair_ms()
+                .filter(|_| live)
+                .map(|(p50, p95)| Rtt { p50, p95 }),
             participants,
         }
     }
@@ -201,7 +200,7 @@ impl Core {
         let in_use = state.and_then(|s| route_from(s.in_use.as_ref()?));
         let names = |route: &Route| route_names(&self.edges, route.edges());
         let window = in_use
-            .or_else(|| plan.routes.first().copied())
+            .or(plan.primary)
             .and_then(|route| self.links.route(agent.record.id, &class.id, route));
         let loss = window.and_then(|w| {
             let ledger = w.window.ledger.as_ref()?;
@@ -209,10 +208,10 @@ impl Core {
             (ledger.sent > 0).then(|| f64::from(lost) / f64::from(ledger.sent))
         });
         Some(LegStatus {
-            to: self.far_end_name(&plan.far_end),
+            to: self.far_end_name(&plan.to),
             plan: plan.version,
-            primary: plan.routes.first().map(names).unwrap_or_default(),
-            standbys: plan.routes.iter().skip(1).map(names).collect(),
+            primary: plan.primary.as_ref().map(names).unwrap_or_default(),
+            standbys: plan.standbys.iter().map(names).collect(),
             in_use: in_use.as_ref().map(names),
             rtt_ms: window.and_then(|w| w.rtt_ms()),
             loss,
@@ -302,8 +301,10 @@ fn edge(edge: &super::edges::Edge) -> EdgeStatus {
     }
 }
 
-/// A class is as well as its worst present participant; one that never came says nothing yet.
-fn worst(participants: &[ParticipantStatus]) -> Quality {
+/// A class is as well as its worst present participant, and its pairs as they are expected to do; one
+/// that never came says nothing yet. What participants measure counts before what is expected: an
+/// unknown expectation makes a class that is measured good no worse.
+fn worst(participants: &[ParticipantStatus], expected: Quality) -> Quality {
     let present = participants
         .iter()
         .filter(|p| p.left.is_none() && p.joined.is_some());
@@ -313,8 +314,12 @@ fn worst(participants: &[ParticipantStatus]) -> Quality {
         Quality::AtRisk => 2,
         Quality::Outage => 3,
     };
-    present
+    let measured = present
         .map(|p| p.quality)
         .max_by_key(|&q| rank(q))
-        .unwrap_or(Quality::Unknown)
+        .unwrap_or(Quality::Unknown);
+    match (measured, expected) {
+        (Quality::Good, Quality::AtRisk) => Quality::AtRisk,
+        _ => measured,
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    identity::Revoked,
+    identity::{Peer, Revoked},
     proto::{self, edge_to_agent, edge_to_controller},
     transport::{CloseCode, Connection, SendOutcome},
 };
@@ -204,11 +204,14 @@ impl Shared {
         self.to_all_agents(&edge_to_agent::Body::Uplink(state));
     }
 
-    /// Takes the controller's list, and closes the connections of those on it.
-    pub fn set_revoked(&self, revoked: Revoked) {
+    /// Takes the controller's list, and closes the connections of those on it. In this order: who is not
+    /// yet in the table then is judged by the new list once it is ([`Self::close_if_revoked`]).
+    pub fn set_revoked(&self, new: Revoked) {
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = new;
         let mut closed = 0;
         {
             let table = self.table();
+            let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
             let agents = table.agents.iter().filter(|(id, _)| revoked.agents.contains(id));
             let edges = table.edges.iter().filter(|(id, _)| revoked.edges.contains(id));
             for connection in agents.map(|(_, a)| &a.connection).chain(edges.map(|(_, c)| c)) {
@@ -219,7 +222,14 @@ impl Shared {
         if closed > 0 {
             tracing::info!(closed, "connections of revoked peers closed");
         }
-        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked;
+    }
+
+    /// Closes a connection that was judged by an older list. Called once it stands in the table.
+    pub fn close_if_revoked(&self, peer: Peer, connection: &Connection) {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        if revoked.contains(peer) {
+            connection.close(CloseCode::Revoked, "certificate revoked");
+        }
     }
 
     pub fn is_draining(&self) -> bool {

@@ -58,7 +58,7 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), FileError> {
 
 /// Writes `bytes` to a new file beside `path`, syncs it, and renames it over `path`: a reader, or a crash
 /// at any moment, finds the old file or the new one. The directory must exist.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = temporary(path);
     let written = write_new(&temporary, bytes)
         .and_then(|()| fs::rename(&temporary, path).map_err(FileError::io("replace", path)));

@@ -66,9 +66,12 @@ pub const LOSS_CONFIDENCE_Z: f64 = 1.96;
 
 // ---- score (controller) ----
 
-/// Routes whose distributions are combined; the others are ranked by sums of percentiles alone, which
-/// is a hundred times cheaper. All routes of five edges are 25.
-pub const FINALISTS: usize = 32;
+/// Routes whose distributions are combined when a primary is chosen, which takes about 0.3 ms each; the
+/// others are ranked by sums of percentiles alone, a hundred times cheaper.
+pub const FINALISTS: usize = 12;
+
+/// The same for standbys, of which only a good one is wanted and not the very best.
+pub const STANDBY_FINALISTS: usize = 3;
 
 /// Edges of a route: one relay is enough in most cases, two reach the rest.
 pub const MAX_EDGES: usize = 2;
@@ -84,6 +87,13 @@ pub const CROWDED: f64 = 0.80;
 
 /// How long a primary stays before a merely better one replaces it: three in-class reports.
 pub const DWELL: Duration = Duration::from_secs(30);
+
+/// How long after its beginning a leg's choice is made anew, margins aside, when more routes are measured
+/// than were when it was made: links are first measured one after another.
+pub const SETTLING: Duration = Duration::from_secs(60);
+
+/// How long a class keeps its meeting point: a move takes every participant along.
+pub const HUB_DWELL: Duration = Duration::from_secs(60);
 
 /// Share of the budget by which a leg's share must be off before it is set anew, so that plans do not
 /// get a version a second from noise.

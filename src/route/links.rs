@@ -88,6 +88,11 @@ impl LinkMap {
         }
     }
 
+    /// Forgets a link.
+    pub fn remove_link(&mut self, link: &LinkKey) {
+        self.links.remove(link);
+    }
+
     /// Forgets an edge and its links.
     pub fn remove_edge(&mut self, edge: EdgeId) {
         self.edges.remove(&edge);

@@ -17,6 +17,7 @@
 
 mod access;
 mod cusum;
+mod loss;
 mod reason;
 mod track;
 
@@ -31,11 +32,9 @@ use self::{
     track::{Breach, Track},
 };
 use super::{
-    defaults::{
-        BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, MARGIN, MARGIN_SHARE, OUTCOME_LAG,
-        SILENT_STEPS,
-    },
+    defaults::{BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, OUTCOME_LAG, SILENT_STEPS},
     hold_down::HoldDowns,
+    margin::{gain, ms},
 };
 
 /// What the agent saw of one installed route since the last tick.
@@ -159,6 +158,8 @@ impl LiveChoice {
             self.adopting = kept.is_some_and(|i| i != 0) && !self.has_samples(0);
             if self.adopting { kept } else { Some(0) }
         } else {
+            // The index in use is of the old plan; none of the new one's is to be passed over.
+            self.in_use = usize::MAX;
             kept.or_else(|| self.fittest(now, |_| true))
         };
         self.in_use = to.unwrap_or(0);
@@ -457,17 +458,6 @@ enum Standing {
     Inside,
     Breach,
     Unmeasured,
-}
-
-/// By how much `to` is better than `from`, if by the margin at least.
-fn gain(from: Option<Duration>, to: Option<Duration>) -> Option<Duration> {
-    let (from, to) = (from?, to?);
-    let gain = from.checked_sub(to)?;
-    (gain >= MARGIN.max(from.mul_f64(MARGIN_SHARE))).then_some(gain)
-}
-
-fn ms(d: Duration) -> f64 {
-    (d.as_secs_f64() * 1e6).round() / 1e3
 }
 
 #[cfg(test)]

@@ -64,8 +64,6 @@ pub enum Cause {
     Unmeasured,
     /// The leg's far end, or its share of the budget, is another: the class changed.
     ClassChanged,
-    /// Only the standbys changed.
-    Standbys,
     /// No route leads there.
     NoRoute { why: NoRoute },
 }
@@ -171,7 +169,6 @@ impl Cause {
             }
             Self::Unmeasured => "no route is measured throughout".to_owned(),
             Self::ClassChanged => "the class changed".to_owned(),
-            Self::Standbys => "the standby routes changed".to_owned(),
             Self::NoRoute { why } => match why {
                 NoRoute::NoEdges => "no route: no edge is up",
                 NoRoute::Alone => "no route: nobody else is in the class",

@@ -6,9 +6,10 @@ use corridor_probes::{AgentId, Mono, Route};
 
 use super::{
     FarEnd, Figures,
-    defaults::{CROWDED, FINALISTS, P95_SAMPLES, QUALITY_STEP},
+    defaults::{CROWDED, P95_SAMPLES, QUALITY_STEP},
     estimate::Distribution,
-    links::{LinkKey, LinkMap, Money},
+    links::{EdgeState, LinkKey, LinkMap, Money},
+    margin::ms,
     quality,
 };
 
@@ -101,11 +102,36 @@ impl<'a> Snapshot<'a> {
         self.expect_along(route, &self.steps(from, route, to))
     }
 
+    /// Whether a link of `route`, or an edge of it, carries nothing.
+    pub fn is_out(&self, from: AgentId, route: &Route, to: &FarEnd) -> bool {
+        route
+            .edges()
+            .any(|edge| self.links.edge_state(edge) == EdgeState::Down)
+            || self.steps(from, route, to).iter().any(|s| s.link.out)
+    }
+
+    /// Median round trip of one link; `None` unmeasured or out.
+    pub fn link_median(&self, key: &LinkKey) -> Option<Duration> {
+        self.link(key).rtt.as_ref().map(Distribution::median)
+    }
+
+    /// Whether all its links are measured.
+    pub fn is_measured(&self, from: AgentId, route: &Route, to: &FarEnd) -> bool {
+        self.steps(from, route, to).iter().all(|s| s.link.rtt.is_some())
+    }
+
     /// All of `routes` with their expectations, best first by [`Expected::cost`].
     ///
-    /// Distributions are combined for the [`FINALISTS`] that lead by sums of percentiles; the rest is
-    /// left out.
-    pub fn rank(&self, from: AgentId, to: &FarEnd, routes: &[Route], budget: Duration) -> Vec<Expected> {
+    /// Distributions are combined for the `finalists` that lead by sums of percentiles; the rest is left
+    /// out.
+    pub fn rank(
+        &self,
+        from: AgentId,
+        to: &FarEnd,
+        routes: &[Route],
+        budget: Duration,
+        finalists: usize,
+    ) -> Vec<Expected> {
         let skip_target = self.skips_target(to);
         let mut candidates: Vec<(Cost, Vec<Step>)> = routes
             .iter()
@@ -114,8 +140,8 @@ impl<'a> Snapshot<'a> {
                 (self.cheap_cost(route, &steps, budget), steps)
             })
             .collect();
-        candidates.sort_by_key(|a| a.0);
-        candidates.truncate(FINALISTS);
+        candidates.sort_by_key(|(cost, _)| *cost);
+        candidates.truncate(finalists);
         let mut finalists: Vec<Expected> = candidates
             .iter()
             .map(|(cost, steps)| self.expect_along(&cost.route, steps))
@@ -280,7 +306,6 @@ impl Expected {
     }
 
     pub fn figures(&self) -> Figures {
-        let ms = |d: Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
         Figures {
             route: self.route,
             p50_ms: self.median().map(ms),

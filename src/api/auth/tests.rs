@@ -97,7 +97,7 @@ impl World {
             .route("/admin", get(async |_: Auth<Admin>| "ok"))
             .route("/change", post(async |auth: Auth<Viewer>| auth.caller.name))
             .with_state(authenticator.clone());
-        let open: OpenApiRouter<()> = router(authenticator);
+        let open: OpenApiRouter<()> = router().with_state(authenticator);
         Self {
             accounts,
             clock,
@@ -386,14 +386,32 @@ fn secrets_do_not_show_in_logs() {
     );
 }
 
-#[tokio::test]
-async fn the_description_names_how_to_authenticate() {
-    let world = World::new();
-    let authenticator = Authenticator::new(world.accounts.clone(), world.clock.clone()).unwrap();
-    let mut api = router::<()>(authenticator).to_openapi();
+#[test]
+fn the_description_names_how_to_authenticate() {
+    let mut api = router::<Arc<Authenticator>>().to_openapi();
     describe_security(&mut api);
     let api = serde_json::to_value(&api).unwrap();
     assert!(api["paths"]["/api/v1/login"]["post"].is_object());
     assert!(api["components"]["securitySchemes"]["session"].is_object());
     assert_eq!(api["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+}
+
+#[tokio::test]
+async fn who_is_logged_out_or_lowered_is_no_longer_who_it_was() {
+    let world = World::new();
+    let authenticator = Authenticator::new(world.accounts.clone(), world.clock.clone()).unwrap();
+    let lower = |level| {
+        let mut accounts = world.accounts.accounts.lock().unwrap();
+        accounts.get_mut("olga").unwrap().level = level;
+    };
+    let (secret, record) = session("olga", Level::Operator, NOW, &mut system_rng());
+    world.accounts.insert_bearer(record.clone()).await.unwrap();
+    let caller = authenticator.caller(secret, BearerKind::Session).await.unwrap();
+    assert!(authenticator.is_still(&caller).await);
+    lower(Level::Support);
+    assert!(!authenticator.is_still(&caller).await);
+    lower(Level::Admin);
+    assert!(authenticator.is_still(&caller).await);
+    world.accounts.remove_bearer(record.secret_hash).await.unwrap();
+    assert!(!authenticator.is_still(&caller).await);
 }

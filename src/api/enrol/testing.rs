@@ -152,7 +152,7 @@ impl TestController {
         let listener = Listener::https("127.0.0.1:0".parse().unwrap(), tls).unwrap();
         let url = format!("https://{}", listener.addr());
         let enrolment = Enrolment::new(directory.clone(), ca.clone(), clock.clone());
-        let router: OpenApiRouter<()> = router(enrolment);
+        let router: OpenApiRouter<()> = router().with_state(enrolment);
         let stop = CancellationToken::new();
         tokio::spawn(listener.serve(router.into(), stop.clone()));
         Self {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::route::{
+    defaults::FINALISTS,
     estimate::Observation,
     links::{EdgeHealth, EdgeState},
     search,
@@ -49,7 +50,7 @@ fn clean(map: &mut LinkMap, key: LinkKey, rtt_us: u32) {
 
 fn best(map: &LinkMap, to: &FarEnd) -> Vec<Expected> {
     let routes = search::routes(map, A, to, 2);
-    Snapshot::new(map, Mono::ZERO).rank(A, to, &routes, BUDGET)
+    Snapshot::new(map, Mono::ZERO).rank(A, to, &routes, BUDGET, FINALISTS)
 }
 
 #[test]
@@ -299,7 +300,7 @@ proptest! {
         let snapshot = Snapshot::new(&map, Mono::ZERO);
         let routes = search::routes(&map, A, &to, 2);
         let brute = routes.iter().map(|r| snapshot.expect(A, r, &to).cost(BUDGET)).min().unwrap();
-        let got = snapshot.rank(A, &to, &routes, BUDGET)[0].cost(BUDGET);
+        let got = snapshot.rank(A, &to, &routes, BUDGET, FINALISTS)[0].cost(BUDGET);
         prop_assert_eq!(got, brute);
     }
 }

@@ -1,0 +1,90 @@
+//! The command line: parse, build, run, drain. One file a subcommand.
+
+mod agent;
+mod class;
+mod client;
+mod config;
+mod edge;
+mod failure;
+mod output;
+mod probe;
+mod service;
+mod status;
+mod token;
+mod up;
+mod usage;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+use crate::config::Config;
+
+/// Keeps online classes inside a delay budget.
+#[derive(Debug, Parser)]
+#[command(name = "corridor", version, max_term_width = 80, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file (TOML); CORRIDOR_SECTION_KEY in the environment goes over it
+    #[arg(long, global = true, value_name = "FILE", env = "CORRIDOR_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run controller, one edge and one agent on this machine
+    Up(up::Args),
+    /// Run the controller
+    Controller(service::ControllerArgs),
+    /// Run an edge, enrol one, or drain one
+    Edge(edge::Args),
+    /// Run the agent, enrol it, or ask it what it does
+    Agent(agent::Args),
+    /// Measure the way to an edge
+    Probe(probe::Args),
+    /// Show edges, agents, links and classes
+    Status(status::Args),
+    /// Create, end and look at classes
+    Class(class::Args),
+    /// Create, list and revoke join tokens
+    Token(token::Args),
+    /// Check a configuration file; print completions, man pages, the API's description
+    Config(config::Args),
+}
+
+impl Cli {
+    /// Parses this process's arguments. Asked for help or the version, prints that and ends the process.
+    pub fn from_command_line() -> Result<Self, Failure> {
+        Self::try_parse().or_else(|error| {
+            if error.use_stderr()
+                && error.kind() != clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            {
+                Err(Failure::usage(usage::one_line(&error)))
+            } else {
+                error.exit()
+            }
+        })
+    }
+
+    /// Runs the command that was asked for.
+    pub fn run(self) -> Result<(), Failure> {
+        if let Command::Config(args) = self.command {
+            return args.run();
+        }
+        let config = Config::load(self.config.as_deref(), std::env::vars())?;
+        match self.command {
+            Command::Up(args) => args.run(&config),
+            Command::Controller(args) => args.run(&config),
+            Command::Edge(args) => args.run(&config),
+            Command::Agent(args) => args.run(&config),
+            Command::Probe(args) => probe::run(&args),
+            Command::Status(args) => args.run(),
+            Command::Class(args) => args.run(),
+            Command::Token(args) => args.run(),
+            Command::Config(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What of a report is believed. Reports come from machines that may be wrong, or hostile: what names
+//! things that do not exist, or counts what cannot be, is left out and counted; times to come are taken
+//! for now.
+
+use corridor_probes::{EdgeId, Wall};
+
+use super::{edges::Edges, links};
+use crate::proto::{self, window};
+
+/// What an agent or edge says of itself is kept to this many characters.
+const MAX_TEXT: usize = 64;
+
+/// Drops what cannot be, in place; answers how many windows that were.
+pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
+    let before = report.windows.len();
+    report.windows.retain(|w| names_edges(w, edges) && adds_up(w));
+    for window in &mut report.windows {
+        if links::end(window) > now {
+            window.start_us = now.as_micros() - i64::from(window.length_ms) * 1_000;
+        }
+    }
+    for event in &mut report.events {
+        event.at_us = event.at_us.min(now.as_micros());
+    }
+    (before - report.windows.len()) as u64
+}
+
+/// A text from outside: bounded, and without control characters, which terminals would obey.
+pub fn text(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
+/// A share such as CPU use: 0 where it is no number, or below.
+pub fn share(value: f64) -> f64 {
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
+}
+
+fn names_edges(window: &proto::Window, edges: &Edges) -> bool {
+    let known = |id: u32| {
+        let id = u16::try_from(id).ok().and_then(EdgeId::new);
+        id.is_some_and(|id| edges.get(id).is_some())
+    };
+    match &window.of {
+        Some(window::Of::Edge(id)) => known(*id),
+        Some(window::Of::Route(route)) => route.edges.iter().copied().all(known),
+        None => false,
+    }
+}
+
+/// No more fates than probes; afterwards sums of any of them fit.
+fn adds_up(window: &proto::Window) -> bool {
+    [window.ledger, window.total].iter().flatten().all(|l| {
+        let fates = [l.received, l.lost_up, l.lost_down, l.late, l.lost_unknown];
+        fates.iter().copied().map(u64::from).sum::<u64>() <= u64::from(l.sent)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::records::EdgeRecord;
+
+    const NOW: Wall = Wall::from_secs(1_800_000_000);
+
+    fn edges() -> Edges {
+        let id = EdgeId::new(1).unwrap();
+        Edges::restore([EdgeRecord {
+            id,
+            name: "fra-1".into(),
+            region: None,
+            addresses: Vec::new(),
+            public_key: Vec::new(),
+            tags: Default::default(),
+            joined: NOW,
+            revoked: None,
+            draining: false,
+        }])
+    }
+
+    fn window(of: window::Of, sent: u32, received: u32, lost: u32) -> proto::Window {
+        proto::Window {
+            of: Some(of),
+            start_us: NOW.as_micros() - 2_000_000,
+            length_ms: 1_000,
+            ledger: Some(proto::Ledger {
+                sent,
+                received,
+                lost_up: lost,
+                ..proto::Ledger::default()
+            }),
+            ..proto::Window::default()
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_left_out_and_counted() {
+        let route = |edges: &[u32]| {
+            window::Of::Route(proto::Route {
+                edges: edges.to_vec(),
+            })
+        };
+        for (window, is_kept) in [
+            (window(window::Of::Edge(1), 10, 9, 1), true),
+            (window(window::Of::Edge(1), 10, 9, 2), false),
+            (window(window::Of::Edge(1), u32::MAX, u32::MAX, u32::MAX), false),
+            (window(window::Of::Edge(2), 1, 1, 0), false),
+            (window(window::Of::Edge(0), 1, 1, 0), false),
+            (window(window::Of::Edge(65_537), 1, 1, 0), false),
+            (window(route(&[1]), 1, 1, 0), true),
+            (window(route(&[1, 2]), 1, 1, 0), false),
+            (proto::Window::default(), false),
+        ] {
+            let mut report = proto::Report {
+                windows: vec![window.clone()],
+                ..proto::Report::default()
+            };
+            let refused = clean(&mut report, &edges(), NOW);
+            assert_eq!(
+                (report.windows.len(), refused),
+                (usize::from(is_kept), u64::from(!is_kept)),
+                "{window:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_happens_before_now() {
+        for (start_us, end_us) in [
+            (NOW.as_micros() - 1_000_000, NOW.as_micros()),
+            (NOW.as_micros() - 999_999, NOW.as_micros()),
+            (i64::MAX, NOW.as_micros()),
+            (NOW.as_micros() - 9_000_000, NOW.as_micros() - 8_000_000),
+            (i64::MIN, i64::MIN + 1_000_000),
+        ] {
+            let mut report = proto::Report {
+                windows: vec![proto::Window {
+                    start_us,
+                    ..window(window::Of::Edge(1), 1, 1, 0)
+                }],
+                events: vec![proto::Event {
+                    at_us: start_us,
+                    ..proto::Event::default()
+                }],
+                ..proto::Report::default()
+            };
+            clean(&mut report, &edges(), NOW);
+            assert!(links::end(&report.windows[0]).as_micros() <= end_us, "{start_us}");
+            assert!(report.events[0].at_us <= NOW.as_micros());
+        }
+    }
+
+    #[test]
+    fn texts_are_bounded_and_plain() {
+        assert_eq!(text("linux-x86_64"), "linux-x86_64");
+        assert_eq!(text("a\u{1b}[31m\n"), "a[31m");
+        assert_eq!(text(&"é".repeat(200)).chars().count(), MAX_TEXT);
+    }
+}

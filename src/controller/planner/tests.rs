@@ -1,0 +1,125 @@
+use corridor_probes::Wall;
+
+use super::*;
+use crate::{
+    config,
+    controller::{NewClass, edges::Connection},
+    store::records::{AgentRecord, EdgeRecord, Protect, Role},
+};
+
+const AGENTS: [(u64, &str, Role); 2] = [(7, "teacher", Role::Teacher), (8, "student", Role::Student)];
+
+fn agents() -> Agents {
+    let mut agents = Agents::restore(AGENTS.map(|(id, subject, _)| AgentRecord {
+        id: AgentId(id),
+        subject: subject.into(),
+        public_key: vec![],
+        tags: BTreeMap::new(),
+        joined: Wall::from_secs(1),
+        revoked: None,
+        last_seen: None,
+    }));
+    for (id, ..) in AGENTS {
+        agents.attach(AgentId(id), e(2), &proto::Attach::default(), Wall::from_secs(1));
+    }
+    agents
+}
+
+fn e(id: u16) -> EdgeId {
+    EdgeId::new(id).unwrap()
+}
+
+/// Two edges, of which those named are connected.
+fn edges(connected: &[u16]) -> Edges {
+    let mut edges = Edges::restore([1, 2].map(|id| EdgeRecord {
+        id: e(id),
+        name: format!("e{id}"),
+        region: None,
+        addresses: vec![],
+        public_key: vec![],
+        tags: BTreeMap::new(),
+        joined: Wall::from_secs(1),
+        revoked: None,
+        draining: false,
+    }));
+    for &id in connected {
+        edges.connected(
+            e(id),
+            Connection(1),
+            &proto::EdgeRegister::default(),
+            Wall::from_secs(1),
+        );
+    }
+    edges
+}
+
+fn classes() -> Classes {
+    let mut classes = Classes::default();
+    let class = NewClass {
+        id: "c".into(),
+        participants: AGENTS.map(|(_, subject, role)| (subject.to_owned(), role)).into(),
+        target: None,
+        budget: None,
+        budget_on: BudgetOn::RoundTrip,
+        protect: Protect::Off,
+        start: None,
+        end: None,
+    };
+    classes.create(Wall::from_secs(1), class).unwrap();
+    classes
+}
+
+fn at(ms: i64) -> Now {
+    Now {
+        mono: Mono::from_millis(ms),
+        wall: Wall::from_micros(1_000_000 + ms * 1_000),
+    }
+}
+
+fn settings() -> Settings {
+    Settings::new(&config::Controller::default(), &config::Edge::default())
+}
+
+/// A link that agents 7 and 8 have to edge `id`, measured now.
+fn measured(planner: &mut Planner, id: u16, now: Now) {
+    for (agent, ..) in AGENTS {
+        planner.links.observe(
+            LinkKey::AgentEdge(AgentId(agent), e(id)),
+            &Observation {
+                at: now.mono,
+                length: Duration::from_secs(10),
+                rtt_us: &[20_000; 10],
+                sent: 10,
+                lost_up: 0,
+                lost_down: 0,
+                jitter_us: None,
+            },
+        );
+    }
+}
+
+#[test]
+fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
+    let mut before = Planner::restore(&settings(), vec![], Mono::from_millis(-60_000));
+    let now = at(-30_000);
+    measured(&mut before, 1, now);
+    let records: Vec<_> = before
+        .update(&classes(), &agents(), &edges(&[1]), now)
+        .into_iter()
+        .filter_map(|change| change.record)
+        .collect();
+    let by_1 = Route::new(&[e(1)]).unwrap();
+    assert_eq!(before.leg("c", "student").unwrap().primary, Some(by_1));
+
+    // The other edge is back first, and is measured.
+    let mut planner = Planner::restore(&settings(), records, Mono::from_millis(0));
+    assert_eq!(planner.plans_of(AgentId(8), &edges(&[])).plans.len(), 1);
+    measured(&mut planner, 2, at(1_000));
+    let settle = i64::try_from(SETTLE.as_millis()).unwrap();
+    for (ms, changes) in [(1_000, 0), (settle - 1, 0), (settle, 2)] {
+        let changed = planner.update(&classes(), &agents(), &edges(&[2]), at(ms));
+        assert_eq!(changed.len(), changes, "at {ms} ms: {changed:?}");
+    }
+    let by_2 = Route::new(&[e(2)]).unwrap();
+    assert_eq!(planner.leg("c", "student").unwrap().primary, Some(by_2));
+}

@@ -1,0 +1,21 @@
+//! Services as processes on this machine: they open their data, start, say that they are ready, and stop
+//! on a signal.
+
+mod agent;
+mod controller;
+mod edge;
+mod local;
+mod logging;
+mod machine;
+mod renewal;
+mod signals;
+mod up;
+
+pub use agent::AgentService;
+pub use controller::{ControllerService, LocalAccess};
+pub use edge::EdgeService;
+pub use local::{Question as AgentQuestion, ask as ask_agent};
+pub use logging::start as start_logging;
+pub use machine::{default_data, system};
+pub use signals::stop_signal;
+pub use up::{Options as UpOptions, Up};

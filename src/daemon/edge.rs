@@ -1,0 +1,106 @@
+//! An edge as a service: its identity from disk, running until told to stop.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use super::renewal;
+use crate::{
+    config,
+    edge::{Edge, Setup, WithController},
+    identity::{Material, Own, TrustedTime, tls},
+    machine::Machine,
+};
+
+/// A running edge, with what keeps its identity alive.
+#[derive(Debug)]
+pub struct EdgeService {
+    pub name: String,
+    edge: Edge,
+    stop: CancellationToken,
+    drain: Duration,
+}
+
+impl EdgeService {
+    /// Loads the identity under `data` and starts.
+    pub fn start(machine: Machine, data: PathBuf, config: &config::Edge) -> anyhow::Result<Self> {
+        let material = Material::load(&data)?;
+        let Own::Edge(id) = material.own else {
+            anyhow::bail!("{}: this identity is an agent's, not an edge's", data.display());
+        };
+        let time = Arc::new(TrustedTime::open(
+            &Material::time_path(&data),
+            machine.clock.clone(),
+        ));
+        let standing = material.standing(time, tls::provider())?;
+        let address = material
+            .controller
+            .clone()
+            .with_context(|| format!("{}: the identity names no controller; join again", data.display()))?;
+        let listen = config
+            .listen
+            .clone()
+            .unwrap_or_else(|| vec![config::any(config::EDGE_PORT)]);
+        let edge = Edge::start(Setup {
+            machine: machine.clone(),
+            standing: standing.clone(),
+            listen,
+            open_probing: config.open_probing.unwrap_or(false),
+            mesh_probe_size: config.mesh_probe_size.map_or(0, usize::from),
+            controller: Some(WithController {
+                id,
+                address,
+                advertise: config.advertise.clone().unwrap_or_default(),
+                region: config.region.clone(),
+            }),
+        })?;
+        let name = material.name.clone();
+        let stop = CancellationToken::new();
+        tokio::spawn(renewal::keep(
+            data,
+            material,
+            standing,
+            machine.clock,
+            stop.clone(),
+        ));
+        let drain = config
+            .drain_s
+            .map_or(config::DRAIN, |s| Duration::from_secs(u64::from(s)));
+        Ok(Self {
+            name,
+            edge,
+            stop,
+            drain,
+        })
+    }
+
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.edge.local_addrs()
+    }
+
+    /// Drains, then stops.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.edge.stop(self.drain).await;
+    }
+
+    /// Stops without waiting for agents to leave.
+    pub async fn stop_now(self) {
+        self.stop.cancel();
+        self.edge.stop(Duration::ZERO).await;
+    }
+}
+
+/// Whether there is an identity under `data`.
+pub fn is_joined(data: &Path) -> bool {
+    !matches!(
+        Material::load(data),
+        Err(crate::identity::MaterialError::NotJoined(_))
+    )
+}

@@ -1,0 +1,300 @@
+use corridor_probes::EdgeId;
+
+use super::*;
+use crate::route::{
+    Cause, NoRoute,
+    estimate::Observation,
+    health::{Health, class_health},
+    links::{EdgeHealth, EdgeState, LinkKey},
+    search,
+};
+
+fn e(id: u16) -> EdgeId {
+    EdgeId::new(id).unwrap()
+}
+
+fn route(edges: &[u16]) -> Route {
+    Route::new(&edges.iter().map(|&id| e(id)).collect::<Vec<_>>()).unwrap()
+}
+
+struct World {
+    links: LinkMap,
+    engine: Engine,
+    classes: Vec<Class>,
+    now: i64,
+}
+
+impl World {
+    /// Edges 1 to `edges`, 5 ms apart; agents' links are set by [`Self::agent`].
+    fn new(edges: u16) -> Self {
+        let mut world = Self {
+            links: LinkMap::default(),
+            engine: Engine::default(),
+            classes: Vec::new(),
+            now: 1_000,
+        };
+        for id in 1..=edges {
+            world.edge(id, EdgeState::Up);
+            for other in id + 1..=edges {
+                world.link(LinkKey::edges(e(id), e(other)), 5);
+            }
+        }
+        world
+    }
+
+    fn edge(&mut self, id: u16, state: EdgeState) {
+        self.links.set_edge(e(id), EdgeHealth { state, load: None });
+    }
+
+    fn link(&mut self, key: LinkKey, rtt_ms: u32) {
+        let seen = Observation {
+            at: Mono::from_millis(self.now * 1_000),
+            length: Duration::from_secs(60),
+            rtt_us: &[rtt_ms * 1_000; 60],
+            sent: 60,
+            lost_up: 0,
+            lost_down: 0,
+            jitter_us: None,
+        };
+        self.links.observe(key, &seen);
+    }
+
+    fn agent(&mut self, agent: u64, rtts_ms: &[u32]) {
+        for (id, rtt) in (1..).zip(rtts_ms) {
+            self.link(LinkKey::AgentEdge(AgentId(agent), e(id)), *rtt);
+        }
+    }
+
+    fn class(&mut self, roles: &[Role], target: Option<&str>) {
+        self.classes = vec![Class {
+            id: "algebra".into(),
+            target: target.map(Into::into),
+            budget: Duration::from_millis(200),
+            budget_on: BudgetOn::RoundTrip,
+            members: (1..).zip(roles).map(|(id, role)| member(id, *role)).collect(),
+        }];
+    }
+
+    fn update(&mut self) -> Vec<PlanChange> {
+        self.engine.update(
+            Mono::from_millis(self.now * 1_000),
+            Wall::from_secs(self.now),
+            &self.links,
+            &self.classes,
+        )
+    }
+
+    fn plan(&self, subject: &str) -> &Plan {
+        self.engine.plan("algebra", subject).unwrap()
+    }
+}
+
+fn member(id: u64, role: Role) -> Member {
+    Member {
+        subject: format!("s{id}"),
+        role,
+        agent: AgentId(id),
+        connected: true,
+    }
+}
+
+fn subjects(changes: &[PlanChange]) -> Vec<(&str, Option<u64>)> {
+    changes
+        .iter()
+        .map(|c| (c.subject.as_str(), c.record.as_ref().map(|r| r.plan.version)))
+        .collect()
+}
+
+#[test]
+fn two_peers_have_a_leg_each_with_the_whole_budget() {
+    let mut world = World::new(2);
+    world.agent(1, &[10, 40]);
+    world.agent(2, &[40, 20]);
+    world.class(&[Role::Teacher, Role::Student], None);
+    let changes = world.update();
+    assert_eq!(subjects(&changes), [("s1", Some(1)), ("s2", Some(1))]);
+    assert_eq!(world.plan("s1").to, FarEnd::Agent(AgentId(2)));
+    assert_eq!(world.plan("s1").primary, Some(route(&[1, 2])));
+    assert_eq!(world.plan("s2").primary, Some(route(&[2, 1])));
+    assert_eq!(world.plan("s2").budget, Duration::from_millis(200));
+    world.now += 1;
+    assert_eq!(world.update(), [], "nothing changed");
+    assert_eq!(world.plan("s1").at, Wall::from_secs(1_000));
+}
+
+#[test]
+fn a_third_member_moves_the_class_to_a_hub_and_back() {
+    let mut world = World::new(2);
+    for agent in 1..=3 {
+        world.agent(agent, &[10, 40]);
+    }
+    world.class(&[Role::Teacher, Role::Student], None);
+    world.update();
+    world.classes[0].members.push(member(3, Role::Student));
+    world.now += 5;
+    let changes = world.update();
+    assert_eq!(
+        subjects(&changes),
+        [("s1", Some(2)), ("s2", Some(2)), ("s3", Some(1))]
+    );
+    assert_eq!(world.plan("s1").reason.cause, Cause::ClassChanged);
+    assert_eq!(world.plan("s3").reason.cause, Cause::Initial);
+    assert_eq!(world.plan("s3").to, FarEnd::Hub(e(1)));
+    assert_eq!(world.plan("s3").budget, Duration::from_millis(100));
+    assert_eq!(world.engine.hub("algebra").unwrap().edge, e(1));
+
+    // The hub's edge dies: everyone goes to the other, and the reason says so.
+    world.edge(1, EdgeState::Down);
+    let changes = world.update();
+    assert_eq!(changes.len(), 3);
+    assert!(matches!(
+        world.plan("s2").reason.cause,
+        Cause::HubMoved { from, to, gain_ms: None } if from == e(1) && to == e(2)
+    ));
+
+    world.classes[0].members.truncate(1);
+    let changes = world.update();
+    assert!(changes.iter().all(|c| c.record.is_none()) && changes.len() == 3);
+    world.classes.clear();
+    assert_eq!(world.update(), []);
+}
+
+#[test]
+fn shares_follow_the_legs_and_add_up() {
+    let mut world = World::new(1);
+    for (agent, rtt) in [(1, 30), (2, 60), (3, 90)] {
+        world.agent(agent, &[rtt]);
+    }
+    world.class(&[Role::Teacher, Role::Student, Role::Student], Some("sfu:1"));
+    world.update();
+    let budget = |subject: &str| world.plan(subject).budget.as_millis();
+    assert_eq!((budget("s1"), budget("s2"), budget("s3")), (50, 150, 150));
+    assert_eq!(world.plan("s1").reason.cause, Cause::TargetUnmeasured);
+    assert_eq!(world.plan("s1").version, 1, "the shares came with the first plan");
+}
+
+#[test]
+fn an_agent_that_is_away_keeps_its_plan() {
+    let mut world = World::new(2);
+    world.agent(1, &[10, 40]);
+    world.agent(2, &[10, 40]);
+    world.class(&[Role::Teacher, Role::Student], None);
+    world.update();
+    let before = world.plan("s1").clone();
+    world.classes[0].members[0].connected = false;
+    world.edge(1, EdgeState::Down);
+    world.now += 600;
+    world.update();
+    assert_eq!(world.plan("s1"), &before);
+    assert_ne!(world.plan("s2").primary, before.primary);
+    world.classes[0].members[0].connected = true;
+    world.update();
+    assert_eq!(world.plan("s1").version, 2);
+}
+
+#[test]
+fn no_edge_is_no_route_and_the_last_one_is_kept() {
+    let mut world = World::new(1);
+    world.edge(1, EdgeState::Down);
+    world.class(&[Role::Teacher, Role::Student], None);
+    let changes = world.update();
+    assert_eq!(changes.len(), 2, "the plan says that there is none");
+    assert_eq!(world.plan("s1").primary, None);
+    let none = Cause::NoRoute {
+        why: NoRoute::NoEdges,
+    };
+    assert_eq!(world.plan("s1").reason.cause, none);
+    assert_eq!(world.update(), []);
+
+    world.edge(1, EdgeState::Up);
+    world.agent(1, &[10]);
+    world.agent(2, &[10]);
+    world.update();
+    assert_eq!(world.plan("s1").primary, Some(route(&[1])));
+    world.edge(1, EdgeState::Down);
+    world.update();
+    assert_eq!(world.plan("s1").primary, Some(route(&[1])));
+    assert_eq!(world.plan("s1").reason.cause, none);
+    world.edge(1, EdgeState::Up);
+    assert_eq!(world.update().len(), 2, "there is one again");
+    assert_eq!(world.plan("s1").reason.cause, Cause::Initial);
+}
+
+#[test]
+fn a_restart_changes_nothing() {
+    let mut world = World::new(3);
+    for agent in 1..=3 {
+        world.agent(agent, &[10, 40, 60]);
+    }
+    world.class(&[Role::Teacher, Role::Student, Role::Student], None);
+    let changes = world.update();
+    let mut engine = Engine::default();
+    for change in changes {
+        let body = serde_json::to_string(&change.record).unwrap();
+        let record: Option<LegRecord> = serde_json::from_str(&body).unwrap();
+        engine.restore(&change.class, &change.subject, record.unwrap());
+    }
+    world.engine = engine;
+    // Better by less than the margin: a fresh engine would move.
+    world.now += 3_600;
+    for agent in 1..=3 {
+        world.agent(agent, &[10, 5, 60]);
+    }
+    for (a, b) in [(1, 2), (1, 3), (2, 3)] {
+        world.link(LinkKey::edges(e(a), e(b)), 50);
+    }
+    assert_eq!(world.update(), []);
+    assert_eq!(world.plan("s1").primary, Some(route(&[1])));
+}
+
+#[test]
+fn another_agent_of_a_subject_gets_a_plan_of_its_own() {
+    let mut world = World::new(1);
+    for agent in [1, 2, 9] {
+        world.agent(agent, &[10]);
+    }
+    world.class(&[Role::Teacher, Role::Student], None);
+    world.update();
+    world.classes[0].members[0].agent = AgentId(9);
+    let changes = world.update();
+    assert_eq!(subjects(&changes), [("s1", Some(2)), ("s2", Some(2))]);
+    assert_eq!(world.engine.plans_of(AgentId(9)).count(), 1);
+    assert_eq!(world.engine.plans_of(AgentId(1)).count(), 0);
+}
+
+#[test]
+fn a_one_way_budget_is_judged_on_half_the_round_trip() {
+    let mut world = World::new(1);
+    world.agent(1, &[150]);
+    world.agent(2, &[240]);
+    world.class(&[Role::Teacher, Role::Student], None);
+    world.classes[0].budget_on = BudgetOn::OneWay;
+    world.update();
+    assert_eq!(world.plan("s1").budget, Duration::from_millis(200));
+    let snapshot = Snapshot::new(&world.links, Mono::from_millis(world.now * 1_000));
+    let class = &world.classes[0];
+    let health = class_health(&snapshot, class, &world.engine.legs_now(class));
+    assert_eq!(health.health, Health::Good, "390 ms there and back");
+}
+
+#[test]
+fn with_clean_links_the_primary_is_the_shortest_of_all_routes() {
+    let mut world = World::new(5);
+    world.agent(1, &[41, 35, 60, 80, 38]);
+    world.agent(2, &[70, 52, 33, 47, 49]);
+    for (a, b, rtt) in [(1, 3, 3), (2, 3, 9), (3, 5, 6), (4, 5, 1)] {
+        world.links.remove_link(&LinkKey::edges(e(a), e(b)));
+        world.link(LinkKey::edges(e(a), e(b)), rtt);
+    }
+    world.class(&[Role::Teacher, Role::Student], None);
+    world.update();
+    let snapshot = Snapshot::new(&world.links, Mono::from_millis(world.now * 1_000));
+    let to = FarEnd::Agent(AgentId(2));
+    let shortest = search::routes(&world.links, AgentId(1), &to, 2)
+        .into_iter()
+        .filter_map(|r| Some((snapshot.expect(AgentId(1), &r, &to).median()?, r)))
+        .min()
+        .unwrap();
+    assert_eq!(shortest.0, Duration::from_millis(77));
+    assert_eq!(world.plan("s1").primary, Some(shortest.1));
+}

@@ -1,0 +1,118 @@
+//! The standbys of a plan.
+
+use std::time::Duration;
+
+use corridor_probes::{Route, Wall};
+
+use super::{Current, Leg};
+use crate::route::{
+    FarEnd, NoDisjoint,
+    defaults::{DWELL, STANDBY_FINALISTS, STANDBYS},
+    margin::gain,
+    score::{Expected, Snapshot},
+};
+
+pub(super) struct Standbys {
+    pub(super) routes: Vec<Route>,
+    pub(super) no_disjoint: Option<NoDisjoint>,
+}
+
+impl Standbys {
+    /// The best standbys of `usable` for the plan's primary, or those that it has, if they will do.
+    pub(super) fn choose(
+        snapshot: &Snapshot<'_>,
+        now: Wall,
+        leg: &Leg<'_>,
+        usable: &[Route],
+        plan: &Current,
+    ) -> Self {
+        let fresh = best(snapshot, leg, usable, plan.primary);
+        let routes = if keeps(snapshot, now, leg, usable, plan, &fresh) {
+            plan.standbys.clone()
+        } else {
+            fresh.iter().map(|x| x.route).collect()
+        };
+        let disjoint = routes.iter().any(|r| is_disjoint(r, &plan.primary));
+        Self {
+            no_disjoint: (!disjoint).then(|| why_none(snapshot, leg)),
+            routes,
+        }
+    }
+}
+
+/// 1. The best route that shares no edge with the primary.
+/// 2. The best ones with entry edges of their own.
+fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route) -> Vec<Expected> {
+    let best_of = |filter: &dyn Fn(&Route) -> bool| {
+        let routes: Vec<Route> = usable.iter().filter(|r| filter(r)).copied().collect();
+        snapshot
+            .rank(leg.from, leg.to, &routes, leg.budget, STANDBY_FINALISTS)
+            .into_iter()
+            .next()
+    };
+    let mut chosen: Vec<Expected> = best_of(&|r| is_disjoint(r, &primary)).into_iter().collect();
+    while chosen.len() < STANDBYS {
+        let next =
+            best_of(&|r| r.entry() != primary.entry() && chosen.iter().all(|c| c.route.entry() != r.entry()));
+        let Some(next) = next else { break };
+        chosen.push(next);
+    }
+    chosen.sort_by_key(|x| x.cost(leg.budget));
+    chosen
+}
+
+/// Whether the plan's standbys stay: they still work for its primary, do as much as fresh ones would, and
+/// those are not better beyond the margin, or the dwell time is not over.
+fn keeps(
+    snapshot: &Snapshot<'_>,
+    now: Wall,
+    leg: &Leg<'_>,
+    usable: &[Route],
+    plan: &Current,
+    fresh: &[Expected],
+) -> bool {
+    let held = &plan.standbys;
+    let works = held.iter().all(|r| usable.contains(r))
+        && held.len() == fresh.len()
+        && distinct_entries(held, &plan.primary);
+    let loses_disjoint = fresh.iter().any(|x| is_disjoint(&x.route, &plan.primary))
+        && !held.iter().any(|r| is_disjoint(r, &plan.primary));
+    if !works || loses_disjoint {
+        return false;
+    }
+    if now < plan.standbys_since + DWELL {
+        return true;
+    }
+    let mut held: Vec<Expected> = held
+        .iter()
+        .map(|r| snapshot.expect(leg.from, r, leg.to))
+        .collect();
+    held.sort_by_key(|x| x.cost(leg.budget));
+    held.iter()
+        .zip(fresh)
+        .all(|(held, fresh)| !is_better(held, fresh, leg.budget))
+}
+
+fn is_better(held: &Expected, fresh: &Expected, budget: Duration) -> bool {
+    fresh.standing(budget) < held.standing(budget)
+        || fresh.cost(budget) < held.cost(budget) && gain(held.median(), fresh.median()).is_some()
+}
+
+fn distinct_entries(standbys: &[Route], primary: &Route) -> bool {
+    standbys.iter().enumerate().all(|(i, route)| {
+        route.entry() != primary.entry() && standbys[..i].iter().all(|r| r.entry() != route.entry())
+    })
+}
+
+/// No edge of one is an edge of the other.
+fn is_disjoint(a: &Route, b: &Route) -> bool {
+    a != b && a.edges().all(|edge| !b.contains(edge))
+}
+
+fn why_none(snapshot: &Snapshot<'_>, leg: &Leg<'_>) -> NoDisjoint {
+    match leg.to {
+        FarEnd::Hub(edge) => NoDisjoint::Hub { edge: *edge },
+        _ if snapshot.links.live_edges().count() <= 1 => NoDisjoint::OneEdge,
+        _ => NoDisjoint::AllShare,
+    }
+}

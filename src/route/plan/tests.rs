@@ -1,0 +1,417 @@
+//! One agent, its far end, and edges whose links are set by the second.
+
+use corridor_probes::Mono;
+use proptest::prelude::*;
+
+use super::*;
+use crate::route::{
+    estimate::Observation,
+    links::{EdgeHealth, LinkKey},
+};
+
+const A: AgentId = AgentId(1);
+const B: AgentId = AgentId(2);
+const BUDGET: Duration = Duration::from_millis(200);
+
+fn e(id: u16) -> EdgeId {
+    EdgeId::new(id).unwrap()
+}
+
+fn route(edges: &[u16]) -> Route {
+    Route::new(&edges.iter().map(|&id| e(id)).collect::<Vec<_>>()).unwrap()
+}
+
+struct World {
+    links: LinkMap,
+    now: i64,
+    to: FarEnd,
+    memory: PlanMemory,
+}
+
+impl World {
+    fn new(edges: u16, to: FarEnd) -> Self {
+        let mut world = Self {
+            links: LinkMap::default(),
+            now: 1_000,
+            to,
+            memory: PlanMemory::default(),
+        };
+        for id in 1..=edges {
+            world.edge(id, EdgeState::Up);
+        }
+        world
+    }
+
+    fn edge(&mut self, id: u16, state: EdgeState) {
+        self.links.set_edge(e(id), EdgeHealth { state, load: None });
+    }
+
+    fn forget_links(&mut self, edges: u16) {
+        self.links = LinkMap::default();
+        for id in 1..=edges {
+            self.edge(id, EdgeState::Up);
+        }
+    }
+
+    /// A whole horizon of this link at this round trip; 0 is silence.
+    fn link(&mut self, key: LinkKey, rtt_ms: u32) {
+        let samples = if rtt_ms == 0 {
+            vec![]
+        } else {
+            vec![rtt_ms * 1_000; 10]
+        };
+        for window in (0..6).rev() {
+            let seen = Observation {
+                at: Mono::from_millis((self.now - window * 10) * 1_000),
+                length: Duration::from_secs(10),
+                rtt_us: &samples,
+                sent: 10,
+                lost_up: 0,
+                lost_down: 0,
+                jitter_us: None,
+            };
+            self.links.observe(key.clone(), &seen);
+        }
+    }
+
+    /// Round trips of A's links, edges in order from 1.
+    fn mine(&mut self, rtts_ms: &[u32]) {
+        for (id, rtt) in (1..).zip(rtts_ms) {
+            self.link(LinkKey::AgentEdge(A, e(id)), *rtt);
+        }
+    }
+
+    fn theirs(&mut self, rtts_ms: &[u32]) {
+        for (id, rtt) in (1..).zip(rtts_ms) {
+            self.link(LinkKey::AgentEdge(B, e(id)), *rtt);
+        }
+    }
+
+    fn mesh(&mut self, edges: u16, rtt_ms: u32) {
+        for a in 1..=edges {
+            for b in a + 1..=edges {
+                self.link(LinkKey::edges(e(a), e(b)), rtt_ms);
+            }
+        }
+    }
+
+    fn plan(&mut self) -> PlanChoice {
+        let snapshot = Snapshot::new(&self.links, Mono::from_millis(self.now * 1_000));
+        let leg = Leg {
+            from: A,
+            to: &self.to,
+            budget: BUDGET,
+            hub_gain_ms: None,
+        };
+        plan_leg(&snapshot, Wall::from_secs(self.now), &leg, &mut self.memory)
+    }
+
+    fn primary(&mut self) -> Route {
+        self.plan().primary.unwrap()
+    }
+}
+
+fn pair(edges: u16) -> World {
+    World::new(edges, FarEnd::Agent(B))
+}
+
+#[test]
+fn the_best_is_primary_and_standbys_enter_elsewhere() {
+    let mut world = pair(3);
+    world.mine(&[10, 20, 30]);
+    world.theirs(&[30, 20, 10]);
+    world.mesh(3, 5);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[1, 3])), "10 + 5 + 10");
+    assert_eq!(plan.reason.cause, Cause::Initial);
+    assert_eq!(plan.reason.rejected.unwrap().route, route(&[1, 2]));
+    assert_eq!(
+        plan.standbys,
+        [route(&[2, 3]), route(&[2])].map(|r| r)[1..]
+            .to_vec()
+            .into_iter()
+            .chain([route(&[3])])
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(plan.no_disjoint, None);
+}
+
+#[test]
+fn without_a_disjoint_standby_the_plan_says_why() {
+    let mut world = pair(1);
+    world.mine(&[10]);
+    world.theirs(&[10]);
+    let plan = world.plan();
+    assert_eq!(
+        (plan.standbys.len(), plan.no_disjoint),
+        (0, Some(NoDisjoint::OneEdge))
+    );
+
+    let mut world = pair(2);
+    world.mine(&[10, 50]);
+    world.theirs(&[50, 10]);
+    world.mesh(2, 5);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[1, 2])));
+    assert_eq!(plan.no_disjoint, Some(NoDisjoint::AllShare));
+    assert_eq!(plan.standbys, [route(&[2])]);
+
+    let mut world = World::new(3, FarEnd::Hub(e(2)));
+    world.mine(&[10, 10, 10]);
+    world.mesh(3, 5);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[2])));
+    assert_eq!(plan.standbys, [route(&[1, 2]), route(&[3, 2])]);
+    assert_eq!(plan.no_disjoint, Some(NoDisjoint::Hub { edge: e(2) }));
+}
+
+#[test]
+fn a_better_route_wants_the_margin_and_the_dwell_time() {
+    for (rtt, after_s, moves) in [(81, 600, false), (80, 600, true), (80, 29, false), (80, 30, true)] {
+        let mut world = pair(2);
+        world.mine(&[50, 60]);
+        world.theirs(&[50, 60]);
+        assert_eq!(world.primary(), route(&[1]));
+        world.now += after_s;
+        world.forget_links(2);
+        world.mine(&[50, 30]);
+        world.theirs(&[50, rtt - 30]);
+        let plan = world.plan();
+        assert_eq!(plan.primary == Some(route(&[2])), moves, "{rtt} {after_s}");
+        if moves {
+            assert_eq!(
+                plan.reason.cause,
+                Cause::BetterBy {
+                    from: route(&[1]),
+                    gain_ms: 20.0
+                }
+            );
+        } else {
+            assert_eq!(plan.reason.cause, Cause::Initial);
+        }
+    }
+}
+
+#[test]
+fn a_breach_moves_at_once_but_once_a_hold_down() {
+    let mut world = pair(3);
+    world.mine(&[50, 60, 70]);
+    world.theirs(&[50, 60, 70]);
+    assert_eq!(world.primary(), route(&[1]));
+    world.now += 1;
+    world.mine(&[160, 60, 70]);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[2])));
+    let breach = Cause::Breach {
+        from: route(&[1]),
+        at_ms: 210.0,
+        budget_ms: 200.0,
+    };
+    assert_eq!(plan.reason.cause, breach);
+    // The next goes bad at once as well.
+    for (after_s, primary) in [(1, 2), (8, 2), (1, 3)] {
+        world.now += after_s;
+        world.mine(&[160, 160, 70]);
+        assert_eq!(world.primary(), route(&[primary]));
+    }
+    // None is inside: it stays.
+    world.now += 20;
+    world.mine(&[160, 160, 160]);
+    assert_eq!(world.primary(), route(&[3]));
+}
+
+#[test]
+fn an_outage_bypasses_everything() {
+    let mut world = pair(2);
+    world.mine(&[50, 60]);
+    world.theirs(&[50, 60]);
+    for (i, (mine, primary)) in [([50, 60], 1), ([0, 60], 2), ([50, 0], 1), ([0, 60], 2)]
+        .into_iter()
+        .enumerate()
+    {
+        world.now += 1;
+        // A fresh agent's link each time: silence is the newest window's.
+        world.mine(&mine);
+        let plan = world.plan();
+        assert_eq!(plan.primary, Some(route(&[primary])), "{i}");
+        if i > 0 {
+            assert!(matches!(plan.reason.cause, Cause::Outage { .. }));
+        }
+    }
+    world.now += 1;
+    world.mine(&[0, 0]);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[2])), "kept while there is none");
+    assert_eq!(plan.reason.cause, Cause::NoRoute { why: NoRoute::AllOut });
+}
+
+#[test]
+fn edges_that_drain_or_die_are_left_and_named() {
+    for (state, cause) in [
+        (EdgeState::Draining, Cause::EdgeDraining { edge: e(1) }),
+        (EdgeState::Down, Cause::EdgeDown { edge: e(1) }),
+    ] {
+        let mut world = pair(2);
+        world.mine(&[50, 90]);
+        world.theirs(&[50, 90]);
+        assert_eq!(world.primary(), route(&[1]));
+        world.edge(1, state);
+        let plan = world.plan();
+        assert_eq!((plan.primary, plan.reason.cause), (Some(route(&[2])), cause));
+        assert!(plan.standbys.is_empty(), "nothing new goes over it");
+        // Alone, a draining edge is better than nothing.
+        world.edge(2, EdgeState::Down);
+        if state == EdgeState::Draining {
+            assert_eq!(world.primary(), route(&[1]));
+        }
+    }
+}
+
+#[test]
+fn an_exit_stays_until_it_fails() {
+    let target = "sfu.example:7000".to_owned();
+    let mut world = World::new(2, FarEnd::Target(target.clone()));
+    world.mine(&[20, 30]);
+    world.mesh(2, 10);
+    world.link(LinkKey::EdgeTarget(e(1), target.clone()), 10);
+    world.link(LinkKey::EdgeTarget(e(2), target.clone()), 10);
+    assert_eq!(world.primary(), route(&[1]));
+    // The other exit is far better, and even inside the budget when this one is not.
+    world.now += 120;
+    world.mine(&[300, 30]);
+    world.mesh(2, 10);
+    world.link(LinkKey::EdgeTarget(e(1), target.clone()), 10);
+    world.link(LinkKey::EdgeTarget(e(2), target.clone()), 1);
+    assert_eq!(
+        world.primary(),
+        route(&[2, 1]),
+        "the entry moves, the exit does not"
+    );
+    world.link(LinkKey::EdgeTarget(e(1), target), 0);
+    world.now += 1;
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[2])));
+    assert_eq!(plan.reason.cause, Cause::Outage { from: route(&[2, 1]) });
+}
+
+#[test]
+fn what_was_chosen_blind_is_chosen_again_when_measured() {
+    let mut world = pair(2);
+    let plan = world.plan();
+    assert_eq!(plan.reason.cause, Cause::Unmeasured);
+    world.now += 2;
+    world.mine(&[50, 45]);
+    world.theirs(&[50, 50]);
+    let plan = world.plan();
+    assert_eq!(
+        (plan.primary, plan.reason.cause),
+        (Some(route(&[2])), Cause::Initial)
+    );
+    // The mesh is measured a little later.
+    world.now += 2;
+    world.mine(&[50, 45]);
+    world.theirs(&[40, 50]);
+    world.mesh(2, 4);
+    assert_eq!(
+        world.primary(),
+        route(&[2, 1]),
+        "by 1 ms: it was not known when the choice was made"
+    );
+    // After the first minute margins hold.
+    world.now += 60;
+    world.mine(&[44, 45]);
+    world.theirs(&[40, 50]);
+    world.mesh(2, 4);
+    assert_eq!(world.primary(), route(&[2, 1]));
+}
+
+#[test]
+fn an_unmeasured_target_is_said() {
+    let mut world = World::new(2, FarEnd::Target("sfu:1".into()));
+    world.mine(&[50, 40]);
+    world.mesh(2, 4);
+    let plan = world.plan();
+    assert_eq!(
+        (plan.primary, plan.reason.cause),
+        (Some(route(&[2])), Cause::TargetUnmeasured)
+    );
+}
+
+#[test]
+fn memory_survives_a_restart() {
+    let mut world = pair(2);
+    world.mine(&[50, 60]);
+    world.theirs(&[50, 60]);
+    let plan = world.plan();
+    world.now += 1;
+    world.mine(&[0, 60]);
+    world.plan();
+    let json = serde_json::to_string(&world.memory).unwrap();
+    let back: PlanMemory = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, world.memory);
+    assert_ne!(back.choice().unwrap(), plan);
+    assert_eq!(back.far_end(), Some(&FarEnd::Agent(B)));
+    assert!(back.held.holds(&route(&[1]), Wall::from_secs(world.now)));
+}
+
+#[test]
+fn routes_that_flap_are_held_down() {
+    let mut world = pair(2);
+    let mut moves = Vec::new();
+    let mut before = route(&[1]);
+    for minute in 0..60 {
+        // Each minute the other is the better by far.
+        let rtts = if minute % 2 == 0 { [50, 90] } else { [90, 50] };
+        world.mine(&rtts);
+        world.theirs(&[50, 50]);
+        let now = world.primary();
+        if now != before {
+            moves.push(minute);
+        }
+        before = now;
+        world.now += 61;
+    }
+    let late = moves.iter().filter(|minute| **minute >= 30).count();
+    assert!(moves.len() <= 20 && (1..=6).contains(&late), "{moves:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever the links: entries are distinct, nothing out is used while there is a route that is not,
+    /// and a missing disjoint standby is said exactly when there is none.
+    #[test]
+    fn plans_are_sound(
+        steps in prop::collection::vec((prop::collection::vec(0u32..120, 8), 0u32..40, 1i64..50), 1..5),
+    ) {
+        let mut world = pair(4);
+        for (rtts, mesh, pause) in steps {
+            // A tenth of all links is silent.
+            let some = |i: usize| if rtts[i] < 12 { 0 } else { rtts[i] };
+            for i in 0..4u16 {
+                world.link(LinkKey::AgentEdge(A, e(i + 1)), some(usize::from(i)));
+                world.link(LinkKey::AgentEdge(B, e(i + 1)), some(usize::from(i) + 4));
+            }
+            world.mesh(4, mesh);
+            let plan = world.plan();
+            let snapshot = Snapshot::new(&world.links, Mono::from_millis(world.now * 1_000));
+            let working: Vec<Route> = search::routes(&world.links, A, &world.to, 2)
+                .into_iter()
+                .filter(|r| !snapshot.is_out(A, r, &world.to))
+                .collect();
+            if let Some(primary) = plan.primary.filter(|_| !working.is_empty()) {
+                prop_assert!(working.contains(&primary));
+                let mut entries: Vec<_> = plan.standbys.iter().chain([&primary]).map(Route::entry).collect();
+                entries.sort();
+                entries.dedup();
+                prop_assert_eq!(entries.len(), plan.standbys.len() + 1);
+                prop_assert!(plan.standbys.iter().all(|r| working.contains(r)));
+                let shares = |r: &Route| r.edges().any(|edge| primary.contains(edge));
+                let exists = working.iter().any(|r| !shares(r));
+                prop_assert_eq!(exists, plan.standbys.iter().any(|r| !shares(r)));
+                prop_assert_eq!(exists, plan.no_disjoint.is_none());
+            }
+            world.now += pause;
+        }
+    }
+}
