@@ -8,6 +8,7 @@ mod local;
 mod logging;
 mod machine;
 mod renewal;
+mod rescue;
 mod signals;
 mod up;
 

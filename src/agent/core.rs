@@ -303,6 +303,11 @@ impl Core {
             boot: self.boot.0,
         };
         self.control(edge, agent_to_edge::Body::Hello(hello));
+        if self.reports.uplink == Some(edge) {
+            // It took the place of a connection that had fallen silent: its edge has restarted, maybe,
+            // and knows nothing of this agent, nor does a controller that restarted with it.
+            self.attach(now);
+        }
         self.retune(now.mono);
     }
 
@@ -505,10 +510,7 @@ impl Core {
                 }
                 self.load_more();
             }
-            from_controller::Body::Candidates(candidates) => {
-                self.out.push_back(Output::SaveEdges(candidates.edges.clone()));
-                self.set_candidates(candidates.edges, now.mono);
-            }
+            from_controller::Body::Candidates(candidates) => self.take_edges(candidates.edges, now),
             from_controller::Body::Plans(plans) => self.plans(&plans, now),
             from_controller::Body::ClassAnswer(answer) => {
                 self.out.push_back(Output::ClassAnswer {
@@ -531,6 +533,12 @@ impl Core {
                 self.retune(now.mono);
             }
         }
+    }
+
+    /// The controller's choice of edges to measure.
+    pub fn take_edges(&mut self, edges: Vec<proto::EdgeInfo>, now: Now) {
+        self.out.push_back(Output::SaveEdges(edges.clone()));
+        self.set_candidates(edges, now.mono);
     }
 
     fn plans(&mut self, plans: &proto::Plans, now: Now) {

@@ -69,6 +69,8 @@ pub enum Ask {
         join: bool,
         answer: oneshot::Sender<Result<(), String>>,
     },
+    /// Edges that were learnt otherwise than by an edge.
+    Edges(Vec<proto::EdgeInfo>),
 }
 
 /// Asks a running agent.
@@ -86,6 +88,11 @@ impl Handle {
     pub async fn probe_at_most_every(&self, every: Duration) {
         // An agent that is stopping probes nothing.
         let _ = self.0.send(Ask::Pace(every)).await;
+    }
+
+    /// Tells it of edges that were learnt otherwise than by an edge, which it then dials.
+    pub async fn edges(&self, edges: Vec<proto::EdgeInfo>) {
+        let _ = self.0.send(Ask::Edges(edges)).await;
     }
 
     /// Comes into a class, or leaves it; the error is one sentence.
@@ -124,6 +131,7 @@ impl Agent {
             clock: setup.machine.clock.clone(),
             local: vec![setup.bind],
             server: None,
+            reset_key: None,
             rng_seed: setup.machine.endpoint_seed(),
         })?);
         let mut rng = setup.machine.rng("agent");
@@ -407,6 +415,10 @@ impl Main {
             Ask::Pace(every) => {
                 let now = self.machine.clock.mono();
                 self.core.set_pace(every, now);
+            }
+            Ask::Edges(edges) => {
+                let now = self.now();
+                self.core.take_edges(edges, now);
             }
             Ask::Class { class, join, answer } => {
                 let request = self.next_request;

@@ -131,6 +131,7 @@ impl Controller {
                 kind: Kind::EdgeController,
                 anonymous: Vec::new(),
             }),
+            reset_key: Some(standing.reset_key()),
             rng_seed: machine.endpoint_seed(),
         })?);
         let (handle, asked) = Handle::new(core.status(now, 0));

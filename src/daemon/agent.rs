@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{local, renewal};
+use super::{local, renewal, rescue};
 use crate::{
     agent::{Agent, Handle, Settings, Setup, saved_edges},
     config,
@@ -60,6 +60,13 @@ impl AgentService {
         let stop = CancellationToken::new();
         let subject = material.name.clone();
         local::serve(&data, agent.handle(), stop.clone());
+        tokio::spawn(rescue::keep(
+            data.clone(),
+            agent.handle(),
+            standing.clone(),
+            machine.clone(),
+            stop.clone(),
+        ));
         tokio::spawn(renewal::keep(
             data,
             material,
@@ -109,7 +116,7 @@ fn settings(config: &config::Agent) -> Settings {
     }
 }
 
-fn edge_info(edge: &crate::api::model::JoinEdge) -> proto::EdgeInfo {
+pub(super) fn edge_info(edge: &crate::api::model::JoinEdge) -> proto::EdgeInfo {
     proto::EdgeInfo {
         id: u32::from(edge.id),
         name: edge.name.clone(),

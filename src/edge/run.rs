@@ -92,6 +92,7 @@ impl Edge {
             clock: machine.clock.clone(),
             local: listen,
             server: Some(server(&standing, me.is_some(), open_probing)?),
+            reset_key: Some(standing.reset_key()),
             rng_seed: machine.endpoint_seed(),
         })?);
         let prober = Prober::new(machine.clock.mono(), rng.random(), SessionConfig::default());

@@ -27,7 +27,7 @@ use rustls::{
 
 use super::{
     ca::Roots,
-    certificate::{Fingerprint, Pin},
+    certificate::{Fingerprint, Pin, sha256},
     key::Credentials,
     trusted_time::TrustedTime,
 };
@@ -59,6 +59,7 @@ pub fn provider() -> Arc<CryptoProvider> {
 pub struct Standing {
     provider: Arc<CryptoProvider>,
     time: Arc<TrustedTime>,
+    reset_key: [u8; 32],
     own: RwLock<Arc<CertifiedKey>>,
     roots: RwLock<Arc<RootCertStore>>,
 }
@@ -70,7 +71,9 @@ impl Standing {
         time: Arc<TrustedTime>,
         provider: Arc<CryptoProvider>,
     ) -> Result<Arc<Self>, TlsError> {
+        let labelled = [b"corridor stateless reset", credentials.key.secret_der()].concat();
         Ok(Arc::new(Self {
+            reset_key: sha256(&labelled),
             own: RwLock::new(certified(credentials, &provider)?),
             roots: RwLock::new(store(roots)?),
             time,
@@ -85,6 +88,11 @@ impl Standing {
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
         *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
         Ok(())
+    }
+
+    /// A secret that lasts as long as the own key, for QUIC's stateless resets (RFC 9000 §10.3).
+    pub fn reset_key(&self) -> [u8; 32] {
+        self.reset_key
     }
 
     pub fn time(&self) -> &Arc<TrustedTime> {

@@ -162,6 +162,7 @@ async fn open(
         local: vec![SocketAddr::from(([0u16; 8], 0))],
         server: None,
         rng_seed: machine.endpoint_seed(),
+        reset_key: None,
     })?;
     let dialler = Arc::new(Dialler {
         endpoint,

@@ -35,6 +35,9 @@ pub struct EndpointSetup {
     pub local: Vec<SocketAddr>,
     /// None accepts nothing.
     pub server: Option<ServerSetup>,
+    /// A secret that outlives the process: with it, peers whose connections a restart forgot are told so
+    /// at their next packet (RFC 9000 §10.3), and need not wait for their idle time-out.
+    pub reset_key: Option<[u8; 32]>,
     /// Makes everything but the cryptography itself repeatable: simulations only.
     pub rng_seed: Option<u64>,
 }
@@ -150,6 +153,7 @@ impl Endpoint {
             clock,
             local,
             server,
+            reset_key,
             rng_seed,
         } = setup;
         if local.is_empty() {
@@ -162,8 +166,10 @@ impl Endpoint {
         let (mut sockets, mut secrets, mut acceptors) = (Vec::new(), Vec::new(), Vec::new());
         for (n, address) in (0u64..).zip(local) {
             // Distinct sockets must not draw the same connection ids.
-            let own =
-                Secrets::new(rng_seed.map(|seed| seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))))?;
+            let own = Secrets::new(
+                rng_seed.map(|seed| seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))),
+                reset_key,
+            )?;
             let socket = network.bind(address)?;
             let start = |source| EndpointError::Start { address, source };
             let bound = socket.local_addr().map_err(start)?;

@@ -8,6 +8,7 @@ use std::{
 use quinn::{
     ConnectionId, ConnectionIdGenerator, EndpointConfig, Runtime, TimeSource, crypto::HandshakeTokenKey,
 };
+use quinn_proto::HashedConnectionIdGenerator;
 use rand::{
     Rng as _, RngExt as _, SeedableRng as _,
     rngs::{StdRng, SysRng},
@@ -28,17 +29,27 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    pub(super) fn new(seed: Option<u64>) -> Result<Self, rand::rngs::SysError> {
+    pub(super) fn new(seed: Option<u64>, reset_key: Option<[u8; 32]>) -> Result<Self, rand::rngs::SysError> {
         let mut rng = match seed {
             Some(seed) => StdRng::seed_from_u64(seed),
             None => StdRng::try_from_rng(&mut SysRng)?,
         };
-        let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &rng.random::<[u8; 32]>());
+        let drawn: [u8; 32] = rng.random();
+        let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &reset_key.unwrap_or(drawn));
+        // A packet is answered by a reset only if its connection id is one of ours, which quinn tells by
+        // a hash: its key must outlive the process too. The hash is weak, so the key is derived one way.
+        let cid_key = hmac::sign(&reset_key, b"connection ids");
+        let cid_key = cid_key
+            .as_ref()
+            .iter()
+            .take(8)
+            .fold(0, |key, &b| key << 8 | u64::from(b));
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&rng.random::<[u8; 32]>());
         let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
         endpoint.rng_seed(Some(rng.random()));
         // Within quinn's bounds; were it not, quinn's default, which is the same, would stay.
         let _ = endpoint.max_udp_payload_size(config::MAX_UDP_PAYLOAD);
+        endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
         let mut first_cid: Option<Arc<dyn Fn() -> ConnectionId + Send + Sync>> = None;
         if seed.is_some() {
             let cids: [u8; 32] = rng.random();

@@ -42,6 +42,7 @@ fn endpoint(
         clock,
         local: local.iter().map(|a| a.parse().unwrap()).collect(),
         server,
+        reset_key: None,
         rng_seed,
     })
     .unwrap()

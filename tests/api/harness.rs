@@ -233,7 +233,7 @@ pub struct Up {
     pub running: Running,
     pub plan: Plan,
     /// Goes when this goes.
-    _dir: TempDir,
+    _dir: Option<TempDir>,
 }
 
 /// Where a controller, or all of them, shall run.
@@ -291,13 +291,23 @@ impl Up {
     #[track_caller]
     pub fn with(word: &'static str, environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let data = dir.path().join("data");
+        Self {
+            _dir: Some(dir),
+            ..Self::at(word, environment, data)
+        }
+    }
+
+    /// With its data at `data`, which stays.
+    #[track_caller]
+    pub fn at(word: &'static str, environment: &[(&str, &str)], data: PathBuf) -> Self {
         let (http, https, listen) = (port(), port(), port());
         let environment = environment
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let up = Plan {
-            data: dir.path().join("data"),
+            data,
             http,
             https,
             listen,
@@ -307,7 +317,7 @@ impl Up {
         Self {
             running: up.start(),
             plan: up,
-            _dir: dir,
+            _dir: None,
         }
     }
 
@@ -351,23 +361,39 @@ impl Up {
         join(&self.url(), service, token, data, more)
     }
 
-    /// Posts `body` to the API over plain HTTP, as the local administrator; what it answers must be good.
+    /// Posts `body` to the API over plain HTTP, as the local administrator; the answer must be good.
     #[track_caller]
     pub fn post(&self, path: &str, body: &str) -> String {
+        self.http("POST", path, body)
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.http("GET", path, "")).expect("JSON")
+    }
+
+    #[track_caller]
+    fn http(&self, method: &str, path: &str, body: &str) -> String {
         let access = std::fs::read(self.data().join("local-access.json")).expect("the way in");
         let access: Value = serde_json::from_slice(&access).expect("JSON");
         let token = access["token"].as_str().expect("a token");
         let mut stream = TcpStream::connect(loopback(self.plan.http)).expect("connect");
         let length = body.len();
+        // HTTP/1.0: the answer comes whole, and ends with the connection.
         let request = format!(
-            "POST /api/v1/{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            "{method} /api/v1/{path} HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).expect("send the request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("read the answer");
-        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
-        answer
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert_eq!(
+            head.split(' ').nth(1).map(|code| &code[..1]),
+            Some("2"),
+            "{answer}"
+        );
+        body.to_owned()
     }
 
     /// An enrolled agent of `subject`, running.

@@ -1,8 +1,18 @@
 //! Real processes over loopback: the shipped binary, its commands, its errors, and what hostile peers may
 //! do to it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "helpers of tests: what cannot go on panics, and figures are printed"
+)]
+
 mod cli;
 mod errors;
 mod harness;
 mod hostile;
+mod library;
 mod probe;
+mod robust;
+mod scale;

@@ -149,6 +149,7 @@ async fn a_port_in_use_is_named() {
         clock: Arc::new(SystemClock::new()),
         local: vec![address],
         server: None,
+        reset_key: None,
         rng_seed: None,
     });
     let error = result.unwrap_err();
