@@ -21,16 +21,22 @@ pub enum ScenarioError {
         at: std::time::Duration,
         what: String,
         #[source]
-        source: super::WorldError,
+        source: Box<super::WorldError>,
     },
     #[error(transparent)]
-    World(#[from] super::WorldError),
+    World(Box<super::WorldError>),
     #[error(transparent)]
     Controller(#[from] crate::controller::AskError),
     #[error("agent '{0}' does not answer")]
     Agent(String),
     #[error("'{0}' stands in no map of agents, edges or the controller")]
     Unknown(String),
+}
+
+impl From<super::WorldError> for ScenarioError {
+    fn from(error: super::WorldError) -> Self {
+        Self::World(Box::new(error))
+    }
 }
 
 impl Scenario {

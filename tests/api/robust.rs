@@ -180,8 +180,9 @@ async fn an_agent_whose_clock_is_a_year_off() {
         wait_for("both are up and measured", SOON * 2, || {
             let status = up.status();
             let is_up = |n| state(&status, "agents", "subject", &format!("off-{n}")).as_deref() == Some("up");
-            let both = (is_up(0) && is_up(1)).then_some(())?;
-            let () = both;
+            if !(is_up(0) && is_up(1)) {
+                return None;
+            }
             Some([measured(&status, 0)?, measured(&status, 1)?])
         })
     });

@@ -66,23 +66,23 @@ async fn five_hundred_agents_from_one_address() {
         });
     }
     let agents: Vec<Agent> = joining.join_all().await;
-    println!("{AGENTS} agents joined in {:.1} s", seconds(&*clock, began));
+    println!("{AGENTS} agents joined in {:.1} s", seconds(&clock, began));
 
     let mut most = 0;
-    watch(&controller, &*clock, began, |status| {
+    watch(&controller, &clock, began, |status| {
         most = most.max(up(status));
         most == AGENTS
     })
     .await;
-    println!("all up after {:.1} s", seconds(&*clock, began));
+    println!("all up after {:.1} s", seconds(&clock, began));
     // Both edges are candidates of all: they connect to both.
-    watch(&controller, &*clock, began, |s| {
+    watch(&controller, &clock, began, |s| {
         agents_of(s, "e-1") == AGENTS && agents_of(s, "e-2") == AGENTS
     })
     .await;
     println!(
         "all connected to both edges after {:.1} s",
-        seconds(&*clock, began)
+        seconds(&clock, began)
     );
 
     first.running.kill9();
@@ -97,11 +97,11 @@ async fn five_hundred_agents_from_one_address() {
     first.running.says("controller link up");
     let restarted = clock.mono();
     let mut came: Vec<(f64, usize)> = Vec::new();
-    watch(&controller, &*clock, restarted, |status| {
+    watch(&controller, &clock, restarted, |status| {
         let now = agents_of(status, "e-1");
         let before = came.last().map_or(0, |(_, n)| *n);
         if now > before {
-            came.push((seconds(&*clock, restarted), now));
+            came.push((seconds(&clock, restarted), now));
         }
         now == AGENTS
     })

@@ -376,10 +376,6 @@ pub fn micros(text: &str) -> i64 {
 }
 
 /// This machine's time, which all its namespaces share: microseconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compared with times that services logged"
-)]
 pub fn wall_us() -> i64 {
     let since = SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
     i64::try_from(since.as_micros()).expect("this century")

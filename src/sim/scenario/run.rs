@@ -12,7 +12,7 @@ use super::{
 use crate::{
     controller::NewClass,
     sim::{
-        AgentSpec, CONTROLLER, ClockSpec, EdgeSpec, LinkShape, Loss, World, WorldSpec,
+        AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, World, WorldSpec,
         log::{Entry, Log},
     },
     store::records::{BudgetOn, Protect},
@@ -58,7 +58,7 @@ pub async fn run(scenario: &Scenario, data: &Path) -> Result<Outcome, ScenarioEr
         tokio::time::sleep_until(origin + at).await;
         match step {
             Step::Act(action) => {
-                log.note(format!("{}", describe(action)));
+                log.note(describe(action));
                 act(&mut world, action, &shapes).await.map_err(|e| match e {
                     ScenarioError::World(source) => ScenarioError::Failed {
                         at,
@@ -406,9 +406,4 @@ async fn slow(world: &World, every: Duration) -> Result<(), ScenarioError> {
         world.agent(subject)?.probe_at_most_every(every).await;
     }
     Ok(())
-}
-
-/// Machines whose links a scenario may compare with the truth.
-pub(super) fn is_machine(scenario: &Scenario, name: &str) -> bool {
-    name == CONTROLLER || scenario.edges.contains_key(name) || scenario.agents.contains_key(name)
 }
