@@ -46,7 +46,8 @@ else
 endif
 	cargo test --workspace --locked --doc
 	cd $(WEB) && npm test
-	node --test --test-reporter=spec tests/web/*.test.mjs
+	node --test --test-concurrency=1 --test-reporter=spec tests/web/pages.mjs
+	tests/web/real.sh
 
 lab: ## the lab alone: real processes in network namespaces (root)
 	.ci/setup test
