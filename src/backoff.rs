@@ -43,7 +43,7 @@ impl Backoff {
             seed,
             Duration::from_secs(1),
             Duration::from_millis(500),
-            Duration::from_secs(5),
+            Duration::from_secs(15),
         )
     }
 

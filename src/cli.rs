@@ -7,6 +7,7 @@ mod config;
 mod edge;
 mod failure;
 mod output;
+mod probe;
 mod service;
 mod status;
 mod token;
@@ -42,6 +43,8 @@ enum Command {
     Edge(edge::Args),
     /// Run the agent, enrol it, or ask it what it does
     Agent(agent::Args),
+    /// Measure the way to an edge
+    Probe(probe::Args),
     /// Show edges, agents, links and classes
     Status(status::Args),
     /// Create, end and look at classes
@@ -77,6 +80,7 @@ impl Cli {
             Command::Controller(args) => args.run(&config),
             Command::Edge(args) => args.run(&config),
             Command::Agent(args) => args.run(&config),
+            Command::Probe(args) => probe::run(&args),
             Command::Status(args) => args.run(),
             Command::Class(args) => args.run(),
             Command::Token(args) => args.run(),

@@ -7,6 +7,7 @@
 //! | who may connect, and what is served to whom | `serve.rs` |
 //! | how are other edges measured | `mesh.rs` |
 //! | how do reports get up and plans down | `controller_link.rs` |
+//! | how does an edge run by itself | `standalone.rs` |
 
 mod controller_link;
 mod datagrams;
@@ -15,10 +16,12 @@ mod next_hop;
 mod run;
 mod serve;
 mod shared;
+mod standalone;
 
 use std::time::Duration;
 
 pub use run::{Edge, EdgeError, Setup, WithController};
+pub use standalone::{Standalone, StandaloneError, standalone};
 
 /// An agent that reports through this edge and says nothing for this long is silent.
 pub const SILENT_AFTER: Duration = Duration::from_secs(3);

@@ -23,6 +23,7 @@ pub use ca::{Ca, CaError, RENEWED_AFTER, Roots, Subject};
 pub use certificate::{Certificate, CertificateError, Fingerprint, Pin};
 pub use enrol_client::EnrolError;
 pub use file::{FileError, write as write_private};
+pub(crate) use file::{create_dir, read_secret};
 pub use key::{Credentials, KeyError, SecretKey, system_rng};
 pub use material::{Material, MaterialError, Own};
 pub use peer::{Peer, PeerError, Revoked};

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod host;
 pub mod identity;
 pub mod machine;
+pub mod measure;
 mod prober;
 pub mod proto;
 mod reporting;

@@ -273,6 +273,7 @@ impl Core {
     /// Lets time pass.
     pub fn handle_timeout(&mut self, now: Now) {
         self.close_windows(now);
+        self.notice_silence(now);
         if now.mono >= self.next_step {
             let every = self.step_every();
             self.next_step = self.next_step.max(now.mono - every) + every;
@@ -323,7 +324,7 @@ impl Core {
     }
 
     /// A control message from an edge.
-    pub fn from_edge(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
+    pub fn edge_said(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
         self.edges.heard(edge, now.mono);
         match body {
             edge_to_agent::Body::Hello(hello) => {
@@ -343,7 +344,7 @@ impl Core {
                 self.choose_uplink(now);
             }
             edge_to_agent::Body::Down(bytes) => match proto::decode::<proto::FromController>(&bytes) {
-                Ok(proto::FromController { body: Some(body) }) => self.from_controller(body, now),
+                Ok(proto::FromController { body: Some(body) }) => self.controller_said(body, now),
                 Ok(_) => {}
                 Err(_) => self.counters.malformed += 1,
             },
@@ -493,7 +494,7 @@ impl Core {
         }
     }
 
-    fn from_controller(&mut self, body: from_controller::Body, now: Now) {
+    fn controller_said(&mut self, body: from_controller::Body, now: Now) {
         match body {
             from_controller::Body::Attached(_) => {
                 self.reports.attached = true;
@@ -637,6 +638,23 @@ impl Core {
                 .map(|(id, _)| id)
                 .min_by_key(|&id| (rtt(id).is_none(), rtt(id), id))
         })
+    }
+
+    /// A killed edge closes no connection: reports must not wait until that runs out.
+    fn notice_silence(&mut self, now: Now) {
+        let often: Vec<_> = self
+            .edges
+            .iter()
+            .map(|(id, _)| id)
+            .filter(|&id| self.is_probed_often(id))
+            .collect();
+        let mut new = false;
+        for id in often {
+            new |= self.edges.note_silence(id, now.mono);
+        }
+        if new {
+            self.choose_uplink(now);
+        }
     }
 
     fn next_hop_silent(&mut self, edge: EdgeId, notice: &proto::NextHopSilent, now: Now) {

@@ -20,6 +20,8 @@ pub struct Edge {
     pub heard: Option<Mono>,
     pub has_controller: bool,
     pub draining: bool,
+    /// It fails to answer, though its connection stands.
+    pub silent: bool,
     /// Next hops that it finds silent.
     pub silent_hops: BTreeMap<EdgeId, Mono>,
     /// Why the last connection ended.
@@ -31,6 +33,9 @@ pub struct Edge {
 pub struct Edges {
     edges: BTreeMap<EdgeId, Edge>,
 }
+
+/// Five probes without an answer, and nothing else either.
+pub const SILENT: Duration = Duration::from_secs(5);
 
 /// What changed in the set of wanted edges.
 #[derive(Debug, Default, PartialEq)]
@@ -84,6 +89,7 @@ impl Edges {
         };
         edge.connection = Some(connection);
         edge.heard = Some(now);
+        edge.silent = false;
         edge.has_controller = false;
         edge.draining = false;
         edge.silent_hops.clear();
@@ -107,11 +113,24 @@ impl Edges {
     pub fn heard(&mut self, id: EdgeId, now: Mono) {
         if let Some(edge) = self.edges.get_mut(&id) {
             edge.heard = edge.heard.max(Some(now));
+            edge.silent = false;
         }
     }
 
     pub fn is_connected(&self, id: EdgeId) -> bool {
         self.edges.get(&id).is_some_and(|e| e.connection.is_some())
+    }
+
+    /// Notes that nothing came for [`SILENT`] from an edge that is probed every second or more, until
+    /// something comes again. Answers whether that is new.
+    pub fn note_silence(&mut self, id: EdgeId, now: Mono) -> bool {
+        let Some(edge) = self.edges.get_mut(&id) else {
+            return false;
+        };
+        let silent = edge.heard.is_some_and(|at| now.since(at) >= SILENT);
+        let new = silent && !edge.silent;
+        edge.silent |= silent;
+        new
     }
 
     /// The connected edges as carriers of reports.
@@ -123,6 +142,7 @@ impl Edges {
                 let carrier = Carrier {
                     has_controller: e.has_controller,
                     draining: e.draining,
+                    silent: e.silent,
                     rtt: rtt(id),
                 };
                 (id, carrier)
@@ -139,6 +159,7 @@ impl Edge {
             heard: None,
             has_controller: false,
             draining: false,
+            silent: false,
             silent_hops: BTreeMap::new(),
             last_end: None,
         }

@@ -117,7 +117,7 @@ impl Handle {
 const EVENTS: usize = 1_024;
 /// An edge from which nothing came for this long, though probes went out, is dialled anew beside the
 /// connection that stands.
-const REDIAL_AFTER: Duration = Duration::from_secs(5);
+const REDIAL_AFTER: Duration = super::edges::SILENT;
 const REDIAL_EVERY: Duration = Duration::from_secs(15);
 /// A jump of boot time against monotonic time beyond this is a sleep.
 const SLEPT: Duration = Duration::from_secs(2);
@@ -283,7 +283,7 @@ impl Main {
             }
             Event::Control { edge, body } => {
                 let now = self.now();
-                self.core.from_edge(edge, body, now);
+                self.core.edge_said(edge, body, now);
             }
             Event::Connected {
                 edge,

@@ -15,20 +15,23 @@ pub struct Carrier {
     /// The edge says that it has its controller.
     pub has_controller: bool,
     pub draining: bool,
+    /// Nothing came from it for a while, though it was probed: it may be dead, whatever its connection says.
+    pub silent: bool,
     /// Median round trip of late; unmeasured comes after measured.
     pub rtt: Option<Duration>,
 }
 
 /// The edge to report through, given the one in use and those connected. Those without a controller are
-/// no use, and draining ones only where there is no other.
+/// no use, and silent or draining ones only where there is no other.
 pub fn choose(current: Option<EdgeId>, connected: &BTreeMap<EdgeId, Carrier>) -> Option<EdgeId> {
     let usable = || connected.iter().filter(|(_, c)| c.has_controller);
-    let rank = |c: &Carrier| (c.draining, c.rtt.is_none(), c.rtt);
+    let trouble = |c: &Carrier| (c.silent, c.draining);
+    let rank = |c: &Carrier| (trouble(c), c.rtt.is_none(), c.rtt);
     let (&best, best_carrier) = usable().min_by_key(|&(&id, c)| (rank(c), id))?;
     let Some((&kept, kept_carrier)) = usable().find(|(id, _)| Some(**id) == current) else {
         return Some(best);
     };
-    if kept_carrier.draining != best_carrier.draining {
+    if trouble(kept_carrier) != trouble(best_carrier) {
         return Some(best);
     }
     match (kept_carrier.rtt, best_carrier.rtt) {
@@ -49,6 +52,7 @@ mod tests {
         Carrier {
             has_controller: true,
             draining: false,
+            silent: false,
             rtt: Some(Duration::from_millis(ms)),
         }
     }
@@ -101,5 +105,19 @@ mod tests {
         };
         assert_eq!(pick(Some(1), &[(1, draining), (2, near(200))]), Some(2));
         assert_eq!(pick(Some(1), &[(1, draining)]), Some(1));
+    }
+
+    #[test]
+    fn leaves_a_silent_edge_even_for_a_draining_one() {
+        let silent = Carrier {
+            silent: true,
+            ..near(1)
+        };
+        let draining = Carrier {
+            draining: true,
+            ..near(90)
+        };
+        assert_eq!(pick(Some(1), &[(1, silent), (2, draining)]), Some(2));
+        assert_eq!(pick(Some(1), &[(1, silent)]), Some(1));
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    Failure, output,
+    Failure,
+    client::{ApiArgs, segment},
+    output,
     service::{self, JoinArgs},
 };
 use crate::{
@@ -42,6 +44,12 @@ enum AgentCommand {
         json: bool,
         #[command(flatten)]
         data: DataArg,
+    },
+    /// Refuse a subject's agent from now on: its certificate is revoked; asks the controller
+    Revoke {
+        subject: String,
+        #[command(flatten)]
+        api: ApiArgs,
     },
     /// Print all that the agent sends about this machine
     ShowData {
@@ -99,6 +107,11 @@ impl Args {
                     None => Err(Failure::runtime("the agent answered without a status")),
                 }
             }
+            Some(AgentCommand::Revoke { subject, api }) => {
+                api.client()?
+                    .post::<()>(&format!("agents/{}/revoke", segment(&subject)), &())?;
+                output::line(format!("agent of {subject} is revoked"))
+            }
             Some(AgentCommand::ShowData { data }) => show_data(&data.path(config)),
             Some(AgentCommand::JoinClass { class, data }) => class_change(&data.path(config), class, true),
             Some(AgentCommand::LeaveClass { class, data }) => class_change(&data.path(config), class, false),
@@ -114,9 +127,10 @@ fn run(data: &std::path::Path, config: &Config) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::Runtime(e.into()))?;
     runtime.block_on(async {
+        let stop = daemon::stop_signal();
         let agent = AgentService::start(daemon::system()?, data.to_owned(), &config.agent)?;
         tracing::info!(subject = %agent.subject, "agent runs");
-        daemon::stop_signal().await;
+        stop.await;
         agent.stop().await;
         Ok(())
     })

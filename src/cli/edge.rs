@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     api::model::DrainEdge,
-    config::Config,
+    config::{self, Config},
     daemon::{self, EdgeService, default_data},
+    edge::standalone,
     store::records::Service,
 };
 
@@ -40,6 +41,12 @@ enum EdgeCommand {
         #[arg(long)]
         region: Option<String>,
     },
+    /// Refuse an edge from now on: its certificate is revoked; asks the controller
+    Revoke {
+        name: String,
+        #[command(flatten)]
+        api: ApiArgs,
+    },
     /// Let an edge give its agents away and take no new ones; asks the controller
     Drain {
         name: String,
@@ -59,6 +66,9 @@ struct RunArgs {
     /// UDP address to listen on; may be given again
     #[arg(long, value_name = "ADDR")]
     listen: Vec<SocketAddr>,
+    /// A reflector without a controller, which answers anyone's probes
+    #[arg(long)]
+    standalone: bool,
 }
 
 impl Args {
@@ -75,10 +85,14 @@ impl Args {
                 let region = region.or_else(|| config.edge.region.clone());
                 service::join(&join, &data, Service::Edge, name.as_deref(), region.as_deref())
             }
+            Some(EdgeCommand::Revoke { name, api }) => {
+                api.client()?
+                    .post::<()>(&format!("edges/{}/revoke", segment(&name)), &())?;
+                output::line(format!("edge {name} is revoked"))
+            }
             Some(EdgeCommand::Drain { name, off, api }) => {
                 let path = format!("edges/{}/drain", segment(&name));
-                api.client()?
-                    .post::<serde_json::Value>(&path, &DrainEdge { on: !off })?;
+                api.client()?.post::<()>(&path, &DrainEdge { on: !off })?;
                 output::line(if off {
                     format!("{name} takes agents again")
                 } else {
@@ -97,14 +111,19 @@ impl RunArgs {
             edge_config.listen = Some(self.listen);
         }
         let runtime = service::runtime()?;
+        if self.standalone {
+            let data = self.data.or_else(|| config.edge.data.clone());
+            return runtime.block_on(run_standalone(data, edge_config));
+        }
         let data = self
             .data
             .or_else(|| config.edge.data.clone())
             .unwrap_or_else(|| default_data("edge"));
         runtime.block_on(async {
+            let stop = daemon::stop_signal();
             let edge = EdgeService::start(daemon::system()?, data, &edge_config)?;
             tracing::info!(name = %edge.name, listen = ?edge.local_addrs(), "edge runs");
-            daemon::stop_signal().await;
+            stop.await;
             // A second signal ends the wait for agents to leave.
             tokio::select! {
                 biased;
@@ -114,4 +133,18 @@ impl RunArgs {
             Ok(())
         })
     }
+}
+
+async fn run_standalone(data: Option<PathBuf>, config: config::Edge) -> Result<(), Failure> {
+    let listen = config
+        .listen
+        .unwrap_or_else(|| vec![config::any(config::EDGE_PORT)]);
+    let running = standalone(data.as_deref(), listen).map_err(|e| Failure::Runtime(e.into()))?;
+    for address in running.edge.local_addrs() {
+        output::line(format!("listening on {address}/udp"))?;
+    }
+    output::line(format!("fingerprint {}", running.fingerprint_hex()))?;
+    daemon::stop_signal().await;
+    running.edge.stop(std::time::Duration::ZERO).await;
+    Ok(())
 }

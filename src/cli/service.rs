@@ -61,11 +61,12 @@ impl ControllerArgs {
             .or_else(|| controller.data.clone())
             .unwrap_or_else(|| default_data("controller"));
         runtime()?.block_on(async {
+            let stop = daemon::stop_signal();
             let controller = ControllerService::start(daemon::system()?, data, &config).await?;
             for line in controller.greeting() {
                 output::line(line)?;
             }
-            daemon::stop_signal().await;
+            stop.await;
             controller.stop().await;
             Ok(())
         })

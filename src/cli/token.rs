@@ -125,8 +125,7 @@ impl Args {
                 ))
             }
             TokenCommand::Revoke { id, api } => {
-                api.client()?
-                    .delete::<serde_json::Value>(&format!("tokens/{}", segment(&id)))?;
+                api.client()?.delete::<()>(&format!("tokens/{}", segment(&id)))?;
                 output::line(format!("token {id} is revoked"))
             }
         }

@@ -39,11 +39,12 @@ impl Args {
             public: self.public,
         };
         service::runtime()?.block_on(async {
+            let stop = daemon::stop_signal();
             let up = Up::start(daemon::system()?, options, config).await?;
             for line in up.greeting() {
                 output::line(line)?;
             }
-            daemon::stop_signal().await;
+            stop.await;
             up.stop().await;
             Ok(())
         })

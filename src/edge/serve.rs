@@ -77,23 +77,6 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
         return;
     };
     let (queue, queued) = mpsc::channel(AGENT_QUEUE);
-    let hello = proto::EdgeHello {
-        version: myself.version.to_owned(),
-        boot: myself.boot.0,
-        edge: myself.id.map_or(0, |id| u32::from(id.get())),
-        controller_connected: shared.has_controller(),
-        seen_from: truncated(connection.remote_address().ip()),
-    };
-    // There is room: the queue is new.
-    let _ = queue.try_send(proto::EdgeToAgent {
-        body: Some(edge_to_agent::Body::Hello(hello)),
-    });
-    if shared.is_draining() {
-        let draining = proto::Draining { seconds_left: 1 };
-        let _ = queue.try_send(proto::EdgeToAgent {
-            body: Some(edge_to_agent::Body::Draining(draining)),
-        });
-    }
     let agent = Agent {
         connection: connection.clone(),
         control: queue,
@@ -105,6 +88,21 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
         older.connection.close(CloseCode::Replaced, "newer connection");
     }
     shared.close_if_revoked(Peer::Agent(id), &connection);
+    // Only now: what changes from here on is told to who is in the table, and what was before is in this.
+    let hello = proto::EdgeHello {
+        version: myself.version.to_owned(),
+        boot: myself.boot.0,
+        edge: myself.id.map_or(0, |id| u32::from(id.get())),
+        controller_connected: shared.has_controller(),
+        seen_from: truncated(connection.remote_address().ip()),
+    };
+    shared.to_agent(id, edge_to_agent::Body::Hello(hello));
+    if shared.is_draining() {
+        shared.to_agent(
+            id,
+            edge_to_agent::Body::Draining(proto::Draining { seconds_left: 1 }),
+        );
+    }
     tracing::debug!(agent = %id, "agent connected");
     let writer = tokio::spawn(write_control(sender, queued));
     let reader = tokio::spawn(read_control(shared.clone(), id, connection.clone(), receiver));

@@ -21,12 +21,13 @@ pub enum Kind {
 
 /// Above every NAT's memory that keep-alives can hold, and above a once-a-minute burst.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Between edges, and from an edge to its controller, something is sent every second: a peer that was
+/// killed and started anew has forgotten the connection, and must be missed soon.
+pub const TRUNK_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Leaves room for two that are lost.
+pub const TRUNK_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// Whoever probes without being known should not hold state for long.
 pub const PROBE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between servers a dead peer must be found soon: routes and reports depend on it.
-pub const SERVER_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Three of them fit into [`SERVER_IDLE_TIMEOUT`], so that two may be lost.
-pub const SERVER_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// NATs forget UDP after 30 s and more (RFC 4787 asks for 120, many do not). The client alone sends them:
 /// one side is enough.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
@@ -86,15 +87,16 @@ pub(super) enum Side {
 /// it mostly serves, and what differs by client is set by the client's end.
 pub(super) fn transport(kind: Kind, side: Side) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
-    let (idle_timeout, keep_alive) = match kind {
-        Kind::AgentEdge => (IDLE_TIMEOUT, KEEP_ALIVE),
-        Kind::EdgeEdge | Kind::EdgeController => (SERVER_IDLE_TIMEOUT, SERVER_KEEP_ALIVE),
-        Kind::Probe => (PROBE_IDLE_TIMEOUT, KEEP_ALIVE),
-    };
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.interval(MTU_DISCOVERY_INTERVAL).upper_bound(MTU_UPPER_BOUND);
+    // The shorter time-out of the two ends counts: a server's is what it mostly serves.
+    let (time_out, keep_alive) = match kind {
+        Kind::AgentEdge => (IDLE_TIMEOUT, KEEP_ALIVE),
+        Kind::EdgeEdge | Kind::EdgeController => (TRUNK_IDLE_TIMEOUT, TRUNK_KEEP_ALIVE),
+        Kind::Probe => (PROBE_IDLE_TIMEOUT, KEEP_ALIVE),
+    };
     config
-        .max_idle_timeout(idle(idle_timeout))
+        .max_idle_timeout(idle(time_out))
         .keep_alive_interval((side == Side::Client).then_some(keep_alive))
         .max_concurrent_uni_streams(0u32.into())
         .max_concurrent_bidi_streams(if kind == Kind::Probe { 0 } else { MAX_STREAMS }.into())

@@ -13,5 +13,7 @@ mod errors;
 mod harness;
 mod hostile;
 mod library;
+mod probe;
+
 mod robust;
 mod scale;

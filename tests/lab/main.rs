@@ -2,6 +2,12 @@
 //! the emulator built (`cargo build -p corridor-netem`); without the former each test says that it was
 //! skipped.
 
+mod breach;
+mod deployment;
+mod durability;
 mod proc;
+mod revocation;
+mod routes;
+mod second_machine;
 mod truth;
 mod world;

@@ -90,5 +90,17 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    access_stalls
+    address_change
+    agent_offline_full_spool
+    clocks
+    controller_away_8_days
+    controller_restart
+    edge_dies
+    lossy_link
+    middle_link_dies
+    middle_link_slow
+    sleep_resume
     steady
+    two_edges_flap
 }

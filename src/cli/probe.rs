@@ -1,0 +1,303 @@
+//! `corridor probe`: measures the way to an edge that allows open probing.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use corridor_probes::{
+    Mono,
+    quality::{CODECS, Codec, OPUS_NB},
+};
+use rand::RngExt as _;
+
+use super::{Failure, output};
+use crate::{
+    clock::SystemClock,
+    identity::{Fingerprint, system_rng},
+    machine::Machine,
+    measure::{self, Address, Plan, Progress, RunError, Stop, Summary, Target, Trust},
+    transport::UdpNetwork,
+};
+
+/// QUIC retransmits its first packet after 1, 2 and 4 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Measure the way to an edge that allows open probing.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The edge: HOST, HOST:PORT or [IPV6]:PORT; port 4433 unless given
+    #[arg(value_name = "ADDR")]
+    pub address: String,
+    /// How many probes
+    #[arg(long, value_name = "N")]
+    pub count: Option<u32>,
+    /// Between two probes, from 1ms to 60s
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = humantime::parse_duration)]
+    pub interval: Duration,
+    /// For how long; 10s if there is no count either
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// Payload of each datagram, from 23 to 1414 bytes
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<usize>,
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+    /// Take whoever answers for the edge
+    #[arg(long)]
+    pub insecure: bool,
+    /// SHA-256 of the edge's certificate, as the edge prints it
+    #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
+    pub fingerprint: Option<String>,
+    /// What a call is judged for: opus, opus-nb-11k, opus-wb-15k, opus-swb-40k, g711 or g711-plc
+    #[arg(long, value_name = "NAME", default_value = "opus")]
+    pub codec: String,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (target, plan) = checked(args)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let summary = runtime.block_on(measure(&target, plan))?;
+    if args.json {
+        output::json(&summary)?;
+    } else {
+        let text = measure::report(&summary);
+        output::line(format_args!(
+            "{}, {} B every {:?}",
+            target.address, plan.size, plan.interval
+        ))?;
+        output::line(text.trim_end())?;
+    }
+    if summary.sent > 0 && summary.received + summary.late == 0 {
+        return Err(Failure::runtime(format_args!(
+            "none of {} probes came back from {}",
+            summary.sent, target.address
+        )));
+    }
+    Ok(())
+}
+
+/// What was asked for, or why it cannot be.
+fn checked(args: &Args) -> Result<(Target, Plan), Failure> {
+    let address: Address = args.address.parse().map_err(Failure::usage)?;
+    let trust = match (args.insecure, &args.fingerprint) {
+        (true, None) => Trust::Anyone,
+        (false, Some(text)) => Trust::Fingerprint(fingerprint(text).ok_or_else(|| {
+            Failure::usage(format_args!(
+                "{text:?} is not a fingerprint: 64 hexadecimal digits, or 43 characters of base64url"
+            ))
+        })?),
+        (true, Some(_)) => {
+            return Err(Failure::usage("give --insecure or --fingerprint, not both"));
+        }
+        (false, None) => {
+            return Err(Failure::usage(
+                "how is the edge known? Give --fingerprint HEX, as the edge prints it, or --insecure for \
+                 whoever answers",
+            ));
+        }
+    };
+    let codec = codec(&args.codec).ok_or_else(|| {
+        let names: Vec<_> = CODECS.iter().map(|c| c.name).collect();
+        let (known, names) = (&args.codec, names.join(", "));
+        Failure::usage(format_args!("there is no codec {known:?}: opus, {names}"))
+    })?;
+    let plan =
+        Plan::new(args.interval, args.count, args.duration, args.size, codec).map_err(Failure::usage)?;
+    let target = Target {
+        address,
+        trust,
+        patience: PATIENCE,
+    };
+    Ok((target, plan))
+}
+
+/// `opus` is the one whose figures are on the E-model's narrowband scale.
+fn codec(name: &str) -> Option<Codec> {
+    match name {
+        "opus" => Some(OPUS_NB),
+        name => CODECS.into_iter().find(|c| c.name == name),
+    }
+}
+
+/// As `corridor edge` prints it, or in hexadecimal, with colons as openssl has them or without.
+fn fingerprint(text: &str) -> Option<Fingerprint> {
+    if let Ok(fingerprint) = text.parse() {
+        return Some(fingerprint);
+    }
+    let digits: Option<Vec<u8>> = text
+        .chars()
+        .filter(|&c| c != ':')
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect();
+    let digits: [u8; 64] = digits?.try_into().ok()?;
+    Some(Fingerprint(std::array::from_fn(|i| {
+        digits[2 * i] << 4 | digits[2 * i + 1]
+    })))
+}
+
+async fn measure(target: &Target, plan: Plan) -> Result<Summary, Failure> {
+    let machine = Machine {
+        clock: Arc::new(SystemClock::new()),
+        network: Arc::new(UdpNetwork::new()),
+        seed: system_rng().random(),
+        repeatable: false,
+    };
+    let stop = Stop::default();
+    let watch = tokio::spawn(interrupts(stop.clone()));
+    let mut line = LiveLine::new(&machine);
+    let measured = measure::run(&machine, target, plan, &stop, &mut |p| line.show(p)).await;
+    drop(line);
+    watch.abort();
+    measured.map_err(|error| match error {
+        RunError::TooLarge { .. } => Failure::usage(error),
+        error => Failure::Runtime(error.into()),
+    })
+}
+
+/// The first interrupt ends the sending, the second one the waiting.
+async fn interrupts(stop: Stop) {
+    for token in [stop.sending, stop.all] {
+        interrupt().await;
+        token.cancel();
+    }
+}
+
+#[cfg(unix)]
+async fn interrupt() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupt() {
+    drop(tokio::signal::ctrl_c().await);
+}
+
+/// One line on stderr that is written over and over, if that is a terminal that can.
+struct LiveLine<'a> {
+    machine: &'a Machine,
+    began: Mono,
+    shown: bool,
+}
+
+impl<'a> LiveLine<'a> {
+    fn new(machine: &'a Machine) -> Self {
+        Self {
+            machine,
+            began: machine.clock.mono(),
+            shown: io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb"),
+        }
+    }
+
+    fn show(&mut self, progress: &Progress) {
+        if !self.shown {
+            return;
+        }
+        let elapsed = self.machine.clock.mono().since(self.began).as_secs();
+        let mut line = measure::live(progress, elapsed);
+        line.truncate(usize::from(output::width()).saturating_sub(1));
+        self.shown = write!(io::stderr(), "\r{line}\x1b[K").is_ok();
+    }
+}
+
+impl Drop for LiveLine<'_> {
+    fn drop(&mut self) {
+        if self.shown {
+            // A terminal that is gone does not need it.
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn asked(line: &str) -> Result<(Target, Plan), Failure> {
+        checked(
+            &Cli::try_parse_from(std::iter::once("probe").chain(line.split_whitespace()))
+                .unwrap()
+                .args,
+        )
+    }
+
+    #[test]
+    fn defaults() {
+        let (target, plan) = asked("edge --insecure").unwrap();
+        assert_eq!(
+            (target.address.to_string().as_str(), target.trust),
+            ("edge:4433", Trust::Anyone)
+        );
+        assert_eq!((plan.slots, plan.size, plan.codec.name), (500, 23, "opus-nb-11k"));
+        assert_eq!(plan.interval, Duration::from_millis(20));
+        let (_, plan) = asked("edge --insecure --count 3 --interval 1s --size 200 --codec g711").unwrap();
+        assert_eq!((plan.slots, plan.size, plan.codec.name), (3, 200, "g711"));
+    }
+
+    #[test]
+    fn bad_input_is_bad_usage_and_one_line() {
+        for line in [
+            "edge",
+            "edge --insecure --fingerprint 00",
+            "edge --fingerprint 00",
+            "edge:x --insecure",
+            "edge --insecure --size 22",
+            "edge --insecure --size 1415",
+            "edge --insecure --interval 999us",
+            "edge --insecure --interval 61s",
+            "edge --insecure --count 0",
+            "edge --insecure --duration 0s",
+            "edge --insecure --codec mp3",
+        ] {
+            let failure = asked(line).unwrap_err();
+            assert!(matches!(failure, Failure::Usage(_)), "{line}: {failure}");
+            assert!(!failure.to_string().contains('\n'), "{failure}");
+        }
+        let neither = asked("edge").unwrap_err().to_string();
+        assert!(
+            neither.contains("--insecure") && neither.contains("--fingerprint"),
+            "{neither}"
+        );
+    }
+
+    #[test]
+    fn fingerprints_in_three_spellings() {
+        let wanted = Fingerprint(std::array::from_fn(|i| i as u8 * 7));
+        let hex: Vec<_> = wanted.0.iter().map(|b| format!("{b:02x}")).collect();
+        for text in [wanted.to_string(), hex.concat(), hex.join(":").to_uppercase()] {
+            assert_eq!(fingerprint(&text), Some(wanted), "{text}");
+        }
+        for bad in [
+            "",
+            "00",
+            &"0".repeat(63),
+            &"0".repeat(66),
+            &"g".repeat(64),
+            &"0".repeat(43)[1..],
+        ] {
+            assert_eq!(fingerprint(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Measuring one way to an edge by hand: what `corridor probe` does.
+//!
+//! | question | file |
+//! |---|---|
+//! | what may be asked for | `plan.rs`, `address.rs` |
+//! | which slot is due, what became of a probe, when is it over | `books.rs` |
+//! | how are delays of each direction known, and how well | `one_way.rs` |
+//! | how are figures made of many values, in bounded memory | `distribution.rs`, `variation.rs`, `bursts.rs` |
+//! | what would a call sound like | `voice.rs` |
+//! | what is told at the end, to scripts and to people | `summary.rs`, `text.rs` |
+//! | who opens the connection, sends and receives | `run.rs` |
+
+mod address;
+mod books;
+mod bursts;
+mod distribution;
+mod one_way;
+mod plan;
+mod run;
+mod summary;
+mod text;
+mod variation;
+mod voice;
+
+pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use books::Progress;
+pub use plan::{INTERVALS, Plan, PlanError, SIZES};
+pub use run::{RunError, Stop, Target, Trust, run};
+pub use summary::{Figures, Summary};
+pub use text::{live, report};

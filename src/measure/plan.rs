@@ -1,0 +1,178 @@
+//! What a measurement is asked to do, checked.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use corridor_probes::{SessionConfig, quality::Codec};
+
+/// From what a timer can keep to what is still a measurement.
+pub const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+
+/// Bytes of a datagram: from a bare probe to what fits an Ethernet frame under IPv6, UDP and QUIC.
+pub const SIZES: RangeInclusive<usize> = 23..=1_414;
+
+/// How long, if neither a duration nor a count is given.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
+/// A measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Plan {
+    pub interval: Duration,
+    /// Slots of the grid, at least 1.
+    pub slots: u32,
+    /// Bytes of each datagram's payload; less than an echo needs makes echoes longer than probes.
+    pub size: usize,
+    /// For what a call would sound like.
+    pub codec: Codec,
+}
+
+/// Why nothing can be measured like that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    #[error("an interval of {0:?} is out of range: from {min:?} to {max:?}", min = INTERVALS.start(), max = INTERVALS.end())]
+    Interval(Duration),
+    #[error("a count of 0 measures nothing")]
+    NoSlots,
+    #[error("a duration of 0 measures nothing")]
+    NoTime,
+    #[error("{0:?} at this interval are more than {max} probes", max = u32::MAX)]
+    TooLong(Duration),
+    #[error("a size of {0} B is out of range: from {min} to {max} B", min = SIZES.start(), max = SIZES.end())]
+    Size(usize),
+}
+
+impl Plan {
+    /// With a count and a duration, whichever ends first; with neither, 10 s.
+    pub fn new(
+        interval: Duration,
+        count: Option<u32>,
+        duration: Option<Duration>,
+        size: Option<usize>,
+        codec: Codec,
+    ) -> Result<Self, PlanError> {
+        if !INTERVALS.contains(&interval) {
+            return Err(PlanError::Interval(interval));
+        }
+        let size = size.unwrap_or(*SIZES.start());
+        if !SIZES.contains(&size) {
+            return Err(PlanError::Size(size));
+        }
+        let duration = match (count, duration) {
+            (None, None) => Some(DEFAULT_DURATION),
+            (_, duration) => duration,
+        };
+        let fitting = match duration {
+            None => u32::MAX,
+            Some(Duration::ZERO) => return Err(PlanError::NoTime),
+            Some(duration) => {
+                let slots = duration.as_nanos().div_ceil(interval.as_nanos());
+                match u32::try_from(slots) {
+                    Ok(slots) => slots,
+                    Err(_) if count.is_some() => u32::MAX,
+                    Err(_) => return Err(PlanError::TooLong(duration)),
+                }
+            }
+        };
+        match count.unwrap_or(u32::MAX).min(fitting) {
+            0 => Err(PlanError::NoSlots),
+            slots => Ok(Self {
+                interval,
+                slots,
+                size,
+                codec,
+            }),
+        }
+    }
+
+    /// A window stays open long enough for two later echoes to tell of its probes, however far apart
+    /// they are.
+    pub(super) fn session(&self) -> SessionConfig {
+        let config = SessionConfig::default();
+        SessionConfig {
+            close_after: config.close_after.max(config.tmax + self.interval * 5 / 2),
+            ..config
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corridor_probes::{
+        SessionId,
+        quality::G711,
+        wire::{LinkProbe, MAX_DATAGRAM},
+    };
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const S: Duration = Duration::from_secs(1);
+
+    fn slots(interval: Duration, count: Option<u32>, duration: Option<Duration>) -> Result<u32, PlanError> {
+        Plan::new(interval, count, duration, None, G711).map(|p| p.slots)
+    }
+
+    #[test]
+    fn whichever_ends_first() {
+        let year = 365 * 86_400 * S;
+        for (interval, count, duration, wanted) in [
+            (20 * MS, None, None, Ok(500)),
+            (20 * MS, Some(7), None, Ok(7)),
+            (20 * MS, Some(7), Some(S), Ok(7)),
+            (20 * MS, Some(70), Some(S), Ok(50)),
+            (20 * MS, None, Some(S + MS), Ok(51)),
+            (7 * MS, None, Some(10 * MS), Ok(2)),
+            (60 * S, None, Some(MS), Ok(1)),
+            (MS, Some(u32::MAX), Some(year), Ok(u32::MAX)),
+            (MS, None, Some(year), Err(PlanError::TooLong(year))),
+            (MS, Some(0), None, Err(PlanError::NoSlots)),
+            (MS, None, Some(Duration::ZERO), Err(PlanError::NoTime)),
+            (MS, None, Some(S), Ok(1_000)),
+            (
+                MS - Duration::from_nanos(1),
+                None,
+                None,
+                Err(PlanError::Interval(MS - Duration::from_nanos(1))),
+            ),
+            (60 * S, Some(1), None, Ok(1)),
+            (60 * S + MS, Some(1), None, Err(PlanError::Interval(60 * S + MS))),
+        ] {
+            assert_eq!(
+                slots(interval, count, duration),
+                wanted,
+                "{interval:?} {count:?} {duration:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        let size = |size| Plan::new(MS, None, None, size, G711).map(|p| p.size);
+        assert_eq!(size(None), Ok(23));
+        assert_eq!((size(Some(23)), size(Some(1_414))), (Ok(23), Ok(1_414)));
+        for bad in [0, 22, 1_415, usize::MAX] {
+            assert_eq!(size(Some(bad)), Err(PlanError::Size(bad)));
+        }
+        let probe = LinkProbe {
+            session: SessionId(1),
+            seq: 1,
+            sent_us: 1,
+            floor: 1,
+        };
+        let mut bytes = Vec::new();
+        probe.write(&mut bytes, 0);
+        assert_eq!(bytes.len(), *SIZES.start());
+        assert!(*SIZES.end() <= MAX_DATAGRAM);
+    }
+
+    #[test]
+    fn slow_probes_wait_longer_for_word_of_the_lost() {
+        let close_after = |interval| {
+            Plan::new(interval, Some(1), None, None, G711)
+                .unwrap()
+                .session()
+                .close_after
+        };
+        assert_eq!((close_after(MS), close_after(400 * MS)), (3 * S, 3 * S));
+        assert_eq!((close_after(S), close_after(60 * S)), (4_500 * MS, 152 * S));
+    }
+}

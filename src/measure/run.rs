@@ -1,0 +1,414 @@
+//! Measuring: the driver of [`super::books`].
+//!
+//! One loop, no tasks of its own (quinn has two). Everything it waits for can be given up at any point:
+//! a datagram that was not read stays in quinn's buffer, and a timer is made anew.
+
+use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use corridor_probes::{HistogramError, Mono, wire::LinkProbe};
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    address::Address,
+    books::{Books, Progress},
+    plan::Plan,
+    summary::Summary,
+};
+use crate::{
+    clock::{self, Clock},
+    identity::{
+        Fingerprint, TlsError,
+        tls::{fingerprint_client, insecure_client, provider},
+    },
+    machine::Machine,
+    proto,
+    transport::{
+        CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError, EndpointSetup, Kind,
+        SendOutcome,
+    },
+};
+
+/// What TLS is asked for: no certificate is judged by it, and the name that was typed stays here.
+const SERVER_NAME: &str = "probe.corridor.internal";
+/// A path's MTU is found within a few round trips.
+const MTU_PATIENCE: Duration = Duration::from_secs(3);
+/// How often to look meanwhile.
+const MTU_LOOK: Duration = Duration::from_millis(20);
+/// Between attempts to connect again.
+const RECONNECT: Duration = Duration::from_millis(500);
+/// How often a measurement tells how it goes.
+const PROGRESS: Duration = Duration::from_millis(200);
+/// The last stretch before a slot, which the runtime's timers, with their grain of 1 ms, cannot hit.
+const FINE: Duration = Duration::from_millis(3);
+
+/// How the edge is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    Fingerprint(Fingerprint),
+    /// Whoever answers.
+    Anyone,
+}
+
+/// What to measure the way to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub address: Address,
+    pub trust: Trust,
+    /// How long to wait for the first answer.
+    pub patience: Duration,
+}
+
+/// Two ways to end early.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// No more probes; echoes under way are waited for.
+    pub sending: CancellationToken,
+    /// At once.
+    pub all: CancellationToken,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot find the address of {name}")]
+    Name {
+        name: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("nothing answers at {0}")]
+    Silent(Address),
+    #[error("{0} does not allow open probing")]
+    NotOpen(Address),
+    #[error("{0} is not the edge with this fingerprint: its certificate is another one")]
+    OtherCertificate(Address),
+    #[error("cannot connect to {address}")]
+    Connect {
+        address: Address,
+        #[source]
+        source: ConnectError,
+    },
+    #[error("{size} B do not fit the way to {address}, which takes {most} B at most")]
+    TooLarge {
+        address: Address,
+        size: usize,
+        most: usize,
+    },
+    #[error("interrupted before {0} answered")]
+    Interrupted(Address),
+    #[error(transparent)]
+    Histogram(#[from] HistogramError),
+}
+
+/// Measures as planned. `progress` is called some times a second.
+pub async fn run(
+    machine: &Machine,
+    target: &Target,
+    plan: Plan,
+    stop: &Stop,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Summary, RunError> {
+    let open = open(machine, target, plan.size);
+    let (dialler, connection) = tokio::select! {
+        biased;
+        () = stop.sending.cancelled() => return Err(RunError::Interrupted(target.address.clone())),
+        opened = open => opened?,
+    };
+    let seed = machine.rng("probe").random();
+    let mut driver = Driver {
+        books: Books::new(plan, seed, machine.clock.mono()),
+        clock: machine.clock.clone(),
+        size: plan.size,
+        send_errors: 0,
+        buffer: Vec::with_capacity(plan.size),
+        link: Link::Up(connection),
+        dialler,
+    };
+    driver.run(stop, progress).await?;
+    let Driver {
+        books, dialler, link, ..
+    } = driver;
+    drop(link);
+    dialler.endpoint.close(CloseCode::Done, "").await;
+    Ok(books.finish()?)
+}
+
+/// Opens the first connection, and waits until probes of `size` bytes fit its path.
+async fn open(
+    machine: &Machine,
+    target: &Target,
+    size: usize,
+) -> Result<(Arc<Dialler>, Connection), RunError> {
+    let Address { host, port } = &target.address;
+    let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+    let addresses = found.map_err(|source| RunError::Name {
+        name: host.clone(),
+        source,
+    })?;
+    let alpn = [proto::ALPN_PROBE];
+    let tls = match target.trust {
+        Trust::Fingerprint(fingerprint) => fingerprint_client(&provider(), fingerprint, &alpn)?,
+        Trust::Anyone => insecure_client(&provider(), &alpn)?,
+    };
+    let endpoint = Endpoint::new(EndpointSetup {
+        network: machine.network.clone(),
+        clock: machine.clock.clone(),
+        local: vec![SocketAddr::from(([0u16; 8], 0))],
+        server: None,
+        reset_key: None,
+        rng_seed: machine.endpoint_seed(),
+    })?;
+    let dialler = Arc::new(Dialler {
+        endpoint,
+        addresses: addresses.collect(),
+        tls: Arc::new(tls),
+    });
+    let connected = tokio::select! {
+        biased;
+        connected = dialler.dial() => connected.map_err(|e| refused(target, e))?,
+        () = clock::sleep(&*machine.clock, target.patience) => {
+            return Err(RunError::Silent(target.address.clone()));
+        }
+    };
+    let deadline = machine.clock.mono() + MTU_PATIENCE;
+    loop {
+        let most = connected.max_datagram_size().unwrap_or(0);
+        if size <= most {
+            return Ok((dialler, connected));
+        }
+        if machine.clock.mono() >= deadline {
+            let address = target.address.clone();
+            return Err(RunError::TooLarge { address, size, most });
+        }
+        clock::sleep(&*machine.clock, MTU_LOOK).await;
+    }
+}
+
+/// What an attempt's end says of the edge. The most telling of several addresses counts.
+fn refused(target: &Target, error: ConnectError) -> RunError {
+    /// RFC 8446 §6.2 and RFC 7301 §3.2.
+    const NO_APPLICATION_PROTOCOL: u8 = 120;
+    const CERTIFICATES: std::ops::RangeInclusive<u8> = 42..=49;
+
+    let address = target.address.clone();
+    let ConnectError::Failed { attempts, .. } = &error else {
+        return RunError::Connect {
+            address,
+            source: error,
+        };
+    };
+    let alerts = || {
+        attempts.iter().filter_map(|(_, closed)| match closed {
+            Closed::Tls { alert, .. } => Some(*alert),
+            _ => None,
+        })
+    };
+    let pinned = matches!(target.trust, Trust::Fingerprint(_));
+    if pinned && alerts().any(|a| CERTIFICATES.contains(&a)) {
+        RunError::OtherCertificate(address)
+    } else if alerts().any(|a| a == NO_APPLICATION_PROTOCOL) {
+        RunError::NotOpen(address)
+    } else if attempts.iter().all(|(_, closed)| *closed == Closed::TimedOut) {
+        RunError::Silent(address)
+    } else {
+        RunError::Connect {
+            address,
+            source: error,
+        }
+    }
+}
+
+/// Everything that a connection is opened with.
+#[derive(Debug)]
+struct Dialler {
+    endpoint: Endpoint,
+    addresses: Vec<SocketAddr>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Dialler {
+    async fn dial(&self) -> Result<Connection, ConnectError> {
+        self.endpoint
+            .connect(&self.addresses, SERVER_NAME, self.tls.clone(), Kind::Probe)
+            .await
+    }
+
+    /// Packets that the system has refused to send.
+    fn send_errors(&self) -> u64 {
+        self.endpoint.stats().sockets.iter().map(|s| s.send_errors).sum()
+    }
+}
+
+/// The connection, or the way to the next one.
+enum Link {
+    Up(Connection),
+    Down(Pin<Box<dyn Future<Output = Connection> + Send>>),
+}
+
+enum Event {
+    Datagram(Bytes, Mono),
+    Down,
+    Up(Connection),
+}
+
+impl Link {
+    /// Cancel-safe: an attempt under way goes on with the next call.
+    async fn next(&mut self) -> Event {
+        match self {
+            Self::Up(connection) => match connection.read_datagram().await {
+                Ok((bytes, at)) => Event::Datagram(bytes, at),
+                Err(_) => Event::Down,
+            },
+            Self::Down(again) => Event::Up(again.as_mut().await),
+        }
+    }
+}
+
+struct Driver {
+    books: Books,
+    clock: Arc<dyn Clock>,
+    dialler: Arc<Dialler>,
+    link: Link,
+    size: usize,
+    send_errors: u64,
+    buffer: Vec<u8>,
+}
+
+impl Driver {
+    async fn run(&mut self, stop: &Stop, progress: &mut dyn FnMut(&Progress)) -> Result<(), RunError> {
+        self.send_errors = self.dialler.send_errors();
+        let mut next_progress = self.clock.mono();
+        let mut stopping = false;
+        let mut wakeup = self.clock.mono();
+        let mut timer = self.sleep_until(wakeup);
+        loop {
+            self.send_due().await;
+            let now = self.clock.mono();
+            self.books.close_windows(now)?;
+            if self.books.is_over(now) {
+                return Ok(());
+            }
+            if now >= next_progress {
+                progress(&self.books.progress());
+                next_progress = now + PROGRESS;
+            }
+            let next = self.books.next_wakeup().min(next_progress);
+            if next != wakeup {
+                wakeup = next;
+                timer = self.sleep_until(wakeup);
+            }
+            tokio::select! {
+                biased;
+                () = stop.all.cancelled() => return Ok(()),
+                () = stop.sending.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.books.stop();
+                }
+                event = self.link.next() => self.event(event),
+                // Ready for good once it has fired: the next turn makes a new one.
+                () = &mut timer => wakeup = Mono::from_nanos(i64::MIN),
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Datagram(bytes, at) => {
+                self.books.datagram(at, &bytes);
+                while let Link::Up(connection) = &self.link
+                    && let Some((bytes, at)) = connection.try_read_datagram()
+                {
+                    self.books.datagram(at, &bytes);
+                }
+            }
+            Event::Down => {
+                if let Link::Up(connection) = &self.link {
+                    tracing::info!(why = ?connection.close_reason(), "connection lost");
+                    self.books.disconnected(connection.stats().local_drops.in_queue);
+                }
+                self.link = Link::Down(Box::pin(again(self.dialler.clone(), self.clock.clone())));
+            }
+            Event::Up(connection) => {
+                self.books.connected();
+                self.link = Link::Up(connection);
+            }
+        }
+    }
+
+    /// Sends what is due, one probe at a time.
+    async fn send_due(&mut self) {
+        while let Some(slot) = self.books.next_due(self.clock.mono()) {
+            let up = match &self.link {
+                Link::Up(connection) => Some(connection.clone()).filter(|c| c.close_reason().is_none()),
+                Link::Down(_) => None,
+            };
+            match up {
+                None => self.books.unconnected(slot),
+                Some(connection) => {
+                    if let Some(probe) = self.books.send(slot, self.clock.mono()) {
+                        self.transmit(&connection, &probe, self.size).await;
+                    }
+                }
+            }
+        }
+        if let Link::Up(connection) = &self.link
+            && let Some(question) = self.books.question(self.clock.mono())
+        {
+            // As short as can be: whoever counts probes by their size does not count it.
+            self.transmit(&connection.clone(), &question, 0).await;
+        }
+    }
+
+    async fn transmit(&mut self, connection: &Connection, probe: &LinkProbe, size: usize) {
+        probe.write(&mut self.buffer, size);
+        match connection.send_datagram(Bytes::copy_from_slice(&self.buffer)) {
+            SendOutcome::Queued => {
+                // Lets the connection transmit before the next probe is stamped.
+                tokio::task::yield_now().await;
+                let errors = self.dialler.send_errors();
+                if errors > std::mem::replace(&mut self.send_errors, errors) {
+                    self.books.local_drop(probe.seq);
+                }
+            }
+            SendOutcome::LocalDrop(_) => self.books.local_drop(probe.seq),
+        }
+    }
+
+    /// Completes at `at`, some 0.1 ms late: a thread sleeps the last stretch.
+    fn sleep_until(&self, at: Mono) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let clock = self.clock.clone();
+        Box::pin(async move {
+            if at.since(clock.mono()) > FINE {
+                clock.sleep_until(at - FINE).await;
+            }
+            let rest = at.since(clock.mono());
+            if rest.is_zero() {
+                return;
+            }
+            let slept = tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await;
+            if slept.is_err() {
+                clock.sleep_until(at).await;
+            }
+        })
+    }
+}
+
+/// Connects again, however long that takes.
+async fn again(dialler: Arc<Dialler>, clock: Arc<dyn Clock>) -> Connection {
+    loop {
+        clock::sleep(&*clock, RECONNECT).await;
+        match dialler.dial().await {
+            Ok(connection) => return connection,
+            Err(error) => tracing::debug!(%error, "not connected again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! What a measurement comes to.
+
+use corridor_probes::{
+    BurstsAndGaps, HistogramError, Ledger, LossChain, Mono, Sample, Window,
+    quality::{CODECS, Codec},
+};
+use serde::Serialize;
+
+use super::{
+    bursts::Bursts,
+    distribution::Distribution,
+    one_way::{OneWays, Raw},
+    variation::Variation,
+    voice::{self, Direction},
+};
+
+/// A distribution in ms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figures {
+    pub min: f64,
+    pub mean: f64,
+    pub p50: f64,
+    pub p95: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// The end of a measurement, as scripts get it: counts as they stand in a [`Ledger`], times in ms. What
+/// is not known is left out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Summary {
+    pub slots: u32,
+    pub sent: u32,
+    pub slipped: u32,
+    pub local_drops: u32,
+    pub unconnected: u32,
+    pub received: u32,
+    pub lost_up: u32,
+    pub lost_down: u32,
+    pub late: u32,
+    pub lost_unknown: u32,
+    pub reordered_up: u32,
+    pub reordered_down: u32,
+    pub stalled: u32,
+    pub excluded: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owd_up_ms: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owd_down_ms: Option<Figures>,
+    /// RFC 5481 §4.1, signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipdv_up_ms: Option<Figures>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipdv_down_ms: Option<Figures>,
+    /// How far any one-way delay may be off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owd_error_ms: Option<f64>,
+    /// How far the edge's monotonic clock is ahead of this machine's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<f64>,
+    /// RFC 3550, as it stood at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_up_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_down_ms: Option<f64>,
+    /// RFC 5481 §4.2, against the least delay of the minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdv_up_p99_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdv_down_p99_ms: Option<f64>,
+    /// Of the direction that lost more; none without loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst_ratio: Option<f64>,
+    /// Of the worse direction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mos: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r_factor: Option<f64>,
+    pub codec: &'static str,
+    /// Of the round trip: what did not come back in time is lost.
+    #[serde(skip)]
+    pub bursts: BurstsAndGaps,
+}
+
+impl Figures {
+    /// Of values in µs, to a tenth of one.
+    pub(super) fn from_us(min: f64, mean: f64, p50: f64, p95: f64, p99: f64, max: f64) -> Self {
+        let [min, mean, p50, p95, p99, max] = [min, mean, p50, p95, p99, max].map(ms);
+        Self {
+            min,
+            mean,
+            p50,
+            p95,
+            p99,
+            max,
+        }
+    }
+}
+
+impl Summary {
+    /// Whether the codec's figures, and so MOS and R, are provisional.
+    pub fn provisional(&self) -> bool {
+        CODECS.iter().any(|c| c.name == self.codec && c.provisional)
+    }
+
+    /// Whether the two sums hold that make a ledger.
+    pub fn adds_up(&self) -> bool {
+        let sum = |of: &[u32]| of.iter().map(|&n| u64::from(n)).sum::<u64>();
+        let slots = [self.sent, self.slipped, self.local_drops, self.unconnected];
+        let sent = [
+            self.received,
+            self.lost_up,
+            self.lost_down,
+            self.late,
+            self.lost_unknown,
+        ];
+        sum(&slots) == u64::from(self.slots) && sum(&sent) == u64::from(self.sent)
+    }
+}
+
+/// Everything that is summed up on the way.
+#[derive(Debug)]
+pub struct Sums {
+    pub ledger: Ledger,
+    pub bursts: Bursts,
+    pub one_ways: OneWays,
+    chain_up: LossChain,
+    chain_down: LossChain,
+    jitter_up_us: Option<u32>,
+    jitter_down_us: Option<u32>,
+    rtt: Distribution,
+    up: Variation,
+    down: Variation,
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            bursts: Bursts::default(),
+            one_ways: OneWays::new(),
+            chain_up: LossChain::default(),
+            chain_down: LossChain::default(),
+            jitter_up_us: None,
+            jitter_down_us: None,
+            rtt: Distribution::new(),
+            up: Variation::new(),
+            down: Variation::new(),
+        }
+    }
+}
+
+impl Sums {
+    /// Takes the next window's counts.
+    pub fn window(&mut self, window: &Window) {
+        self.ledger += window.ledger;
+        self.chain_up.join(&window.chain_up);
+        self.chain_down.join(&window.chain_down);
+        self.jitter_up_us = window.jitter_up_us.or(self.jitter_up_us);
+        self.jitter_down_us = window.jitter_down_us.or(self.jitter_down_us);
+    }
+
+    /// Takes the next sample in the order of sending.
+    pub fn sample(&mut self, slot: Mono, sample: &Sample, raw: &Raw) -> Result<(), HistogramError> {
+        self.rtt.record(sample.rtt_us.into())?;
+        self.up.push(raw.clock, sample.seq, slot, raw.up_us)?;
+        self.down.push(raw.clock, sample.seq, slot, raw.down_us)
+    }
+
+    pub fn summary(mut self, codec: &Codec) -> Result<Summary, HistogramError> {
+        let l = self.ledger;
+        let quality = self.quality(codec);
+        Ok(Summary {
+            slots: l.slots,
+            sent: l.sent,
+            slipped: l.slipped,
+            local_drops: l.local_drops,
+            unconnected: l.unconnected,
+            received: l.received,
+            lost_up: l.lost_up,
+            lost_down: l.lost_down,
+            late: l.late,
+            lost_unknown: l.lost_unknown,
+            reordered_up: l.reordered_up,
+            reordered_down: l.reordered_down,
+            stalled: l.stalled,
+            excluded: l.excluded,
+            rtt_ms: self.rtt.figures(),
+            owd_up_ms: self.one_ways.up.figures(),
+            owd_down_ms: self.one_ways.down.figures(),
+            ipdv_up_ms: self.up.ipdv.figures(),
+            ipdv_down_ms: self.down.ipdv.figures(),
+            owd_error_ms: self.one_ways.bound_us.map(|us| ms(us as f64)),
+            clock_offset_ms: self.one_ways.offset_us().map(|us| ms(us as f64)),
+            jitter_up_ms: self.jitter_up_us.map(|us| ms(us.into())),
+            jitter_down_ms: self.jitter_down_us.map(|us| ms(us.into())),
+            pdv_up_p99_ms: self.up.pdv_us(99.0)?.map(ms),
+            pdv_down_p99_ms: self.down.pdv_us(99.0)?.map(ms),
+            burst_ratio: self.burst_ratio().map(hundredths),
+            mos: quality.map(|(_, mos)| hundredths(mos)),
+            r_factor: quality.map(|(r, _)| hundredths(r)),
+            codec: codec.name,
+            bursts: self.bursts.finish(),
+        })
+    }
+
+    fn burst_ratio(&self) -> Option<f64> {
+        let (up, down) = (self.chain_up.burst_ratio(), self.chain_down.burst_ratio());
+        if self.ledger.lost_up >= self.ledger.lost_down.saturating_add(self.ledger.late) {
+            up.or(down)
+        } else {
+            down.or(up)
+        }
+    }
+
+    fn quality(&self, codec: &Codec) -> Option<(f64, f64)> {
+        let l = self.ledger;
+        let bound = self.one_ways.bound_us? as f64;
+        let direction = |delays: &Distribution, lost: u32, of: u32, chain: &LossChain| {
+            let lost = f64::from(lost) + f64::from(l.lost_unknown);
+            Some(Direction {
+                delay_p50: delays.percentile_us(50.0)?,
+                delay_p99: delays.percentile_us(99.0)?,
+                bound,
+                loss: lost / f64::from(of.max(1)),
+                burst_ratio: chain.burst_ratio(),
+            })
+        };
+        let lost_down = l.lost_down.saturating_add(l.late);
+        let up = direction(&self.one_ways.up, l.lost_up, l.sent, &self.chain_up)?;
+        let came_up = l.sent.saturating_sub(l.lost_up);
+        let down = direction(&self.one_ways.down, lost_down, came_up, &self.chain_down)?;
+        voice::quality(&[up, down], self.rtt.percentile_us(50.0)?, codec)
+    }
+}
+
+/// µs to ms, to a tenth of a µs.
+fn ms(us: f64) -> f64 {
+    (us * 10.0).round() / 10_000.0
+}
+
+fn hundredths(v: f64) -> f64 {
+    (v * 100.0).round() / 100.0
+}
