@@ -6,6 +6,7 @@
 //! | when does a class begin and end, who is lost | `classes.rs` |
 //! | which agents are heard, and through which edge | `agents.rs` |
 //! | which edges are up, and what are they told | `edges.rs` |
+//! | how far are clocks from each other | `clocks.rs` |
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
 //! | what was planned, and why | `planner.rs` |
@@ -13,6 +14,7 @@
 
 mod agents;
 mod classes;
+mod clocks;
 mod core;
 pub mod directory;
 mod edge_link;

@@ -181,6 +181,28 @@ impl<K: Ord + Copy> ClockGraph<K> {
         (low_us <= high_us).then_some(Offset { low_us, high_us })
     }
 
+    /// Every clock that an observation names, in order.
+    pub fn clocks(&self) -> Vec<K> {
+        let mut all: Vec<K> = self.pairs.keys().flat_map(|&(from, to)| [from, to]).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// [`Self::offset`] to every other clock that is bounded on both sides, at the cost of one.
+    pub fn offsets(&self, from: K, now: Mono) -> BTreeMap<K, Offset> {
+        let there = self.least(from, now, false).bounds;
+        let back = self.least(from, now, true).bounds;
+        let both = there
+            .into_iter()
+            .filter(|(to, _)| *to != from)
+            .filter_map(|(to, high_us)| {
+                let low_us = back.get(&to)?.saturating_neg();
+                (low_us <= high_us).then_some((to, Offset { low_us, high_us }))
+            });
+        both.collect()
+    }
+
     fn bound_us(&self, o: &Observation, now: Mono) -> i64 {
         bound_us(o, now, self.config.drift_ppm)
     }
@@ -218,12 +240,19 @@ impl<K: Ord + Copy> ClockGraph<K> {
         oldest.map(|(_, pair)| pair)
     }
 
-    /// Shortest paths from one clock (Bellman–Ford; bounds may be negative).
     fn least_from(&self, source: K, now: Mono) -> Least<K> {
+        self.least(source, now, false)
+    }
+
+    /// Shortest paths from one clock, or reversed, to it (Bellman–Ford; bounds may be negative).
+    fn least(&self, source: K, now: Mono, reversed: bool) -> Least<K> {
         let edges: Vec<_> = self
             .pairs
             .iter()
-            .filter_map(|(&pair, kept)| Some((pair, self.bound_us(kept.front()?, now))))
+            .filter_map(|(&(from, to), kept)| {
+                let pair = if reversed { (to, from) } else { (from, to) };
+                Some((pair, self.bound_us(kept.front()?, now)))
+            })
             .collect();
         let mut least = Least {
             bounds: BTreeMap::from([(source, 0)]),

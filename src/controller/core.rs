@@ -206,7 +206,7 @@ impl Core {
         self.counters.reports += 1;
         self.counters.malformed += intake::clean(&mut report, &self.edges, now.wall);
         let report = &report;
-        self.links.take(from, report, now.wall);
+        self.links.take(from, report);
         self.planner.observe(from, report, now);
         if let Reporter::Agent(id) = from {
             self.agents.heard(id, via, now.wall);
@@ -323,6 +323,7 @@ impl Core {
         self.classes.forget_ended(now.wall - self.settings.keep_ended);
         self.replan(now);
         self.tell_candidates();
+        self.links.settle_clocks(now.wall);
     }
 
     pub fn malformed(&mut self) {

@@ -1,14 +1,11 @@
 //! The live map: the newest window of every link and route, its cumulative counts, and the offsets of
 //! all clocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use corridor_probes::{
-    AgentId, BootId, EdgeId, Mono, Route, Sample, Wall,
-    clock::{ClockConfig, ClockGraph},
-    percentile_of_sorted, samples,
-};
+use corridor_probes::{AgentId, EdgeId, Mono, Route, Sample, Wall, percentile_of_sorted, samples};
 
+use super::clocks::{Clocks, EdgeClock};
 use crate::{
     api::model::Rtt,
     proto::{self, window},
@@ -47,16 +44,12 @@ pub struct RouteWindow {
     pub rtts: Vec<u32>,
 }
 
-/// A clock: one per process and boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct ClockId(Reporter, u64);
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Links {
     links: BTreeMap<(Reporter, EdgeId), Link>,
     routes: BTreeMap<(AgentId, String), BTreeMap<Route, RouteWindow>>,
-    clocks: ClockGraph<ClockId>,
+    clocks: Clocks,
     /// Samples or routes that could not be read.
     pub malformed: u64,
 }
@@ -73,7 +66,7 @@ impl Default for Links {
         Self {
             links: BTreeMap::new(),
             routes: BTreeMap::new(),
-            clocks: ClockGraph::new(ClockConfig::default()),
+            clocks: Clocks::default(),
             malformed: 0,
         }
     }
@@ -81,17 +74,17 @@ impl Default for Links {
 
 impl Links {
     /// Takes the windows of a report that was stored.
-    pub fn take(&mut self, from: Reporter, report: &proto::Report, now: Wall) {
+    pub fn take(&mut self, from: Reporter, report: &proto::Report) {
         for window in &report.windows {
             match &window.of {
-                Some(window::Of::Edge(id)) => self.take_link(from, report.boot, *id, window, now),
+                Some(window::Of::Edge(id)) => self.take_link(from, report.boot, *id, window),
                 Some(window::Of::Route(route)) => self.take_route(from, route, window),
                 None => self.malformed += 1,
             }
         }
     }
 
-    fn take_link(&mut self, from: Reporter, boot: u64, edge: u32, window: &proto::Window, now: Wall) {
+    fn take_link(&mut self, from: Reporter, boot: u64, edge: u32, window: &proto::Window) {
         let edge = u16::try_from(edge).ok().and_then(EdgeId::new);
         let (Some(edge), Some(mut rtts)) = (edge, round_trips(&window.samples)) else {
             self.malformed += 1;
@@ -99,13 +92,11 @@ impl Links {
         };
         rtts.sort_unstable();
         if window.has_raw {
-            let mono = Mono::from_micros(now.as_micros());
-            let (here, there) = (
-                ClockId(from, boot),
-                ClockId(Reporter::Edge(edge), window.peer_boot),
-            );
-            self.clocks.observe(here, there, window.raw_up_min_us, mono);
-            self.clocks.observe(there, here, window.raw_down_min_us, mono);
+            // The oldest that it can be: clocks have drifted since.
+            let at = Mono::from_micros(window.start_us);
+            let raw = (window.raw_up_min_us, window.raw_down_min_us);
+            self.clocks
+                .observe(from, boot, EdgeClock(edge, window.peer_boot), raw, at);
         }
         let at = end(window);
         match self.links.get_mut(&(from, edge)) {
@@ -160,6 +151,20 @@ impl Links {
     pub fn forget(&mut self, before: Wall, live: impl Fn(&str) -> bool) {
         self.routes.retain(|(_, class), _| live(class));
         self.links.retain(|_, link| link.at >= before);
+        let measured: BTreeSet<AgentId> = self
+            .links
+            .keys()
+            .filter_map(|(from, _)| match from {
+                Reporter::Agent(id) => Some(*id),
+                Reporter::Edge(_) => None,
+            })
+            .collect();
+        self.clocks.forget(|agent| measured.contains(&agent));
+    }
+
+    /// Brings the offsets of the edges' clocks up to date.
+    pub fn settle_clocks(&mut self, now: Wall) {
+        self.clocks.settle(Mono::from_micros(now.as_micros()));
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Reporter, EdgeId, &Link)> {
@@ -182,11 +187,9 @@ impl Links {
         if !link.window.has_raw {
             return None;
         }
-        let here = ClockId(from, link.boot);
-        let there = ClockId(Reporter::Edge(edge), link.window.peer_boot);
-        let offset = self
-            .clocks
-            .offset(here, there, Mono::from_micros(now.as_micros()))?;
+        let there = EdgeClock(edge, link.window.peer_boot);
+        let now = Mono::from_micros(now.as_micros());
+        let offset = self.clocks.offset(from, link.boot, there, now)?;
         let up = offset.one_way(link.window.raw_up_min_us);
         let bound = up.bound_us as f64 / 1e3;
         // The offset of the way back is the same one, turned round, and so is its bound.
@@ -264,11 +267,4 @@ fn round_trips(blob: &[u8]) -> Option<Vec<u32>> {
     }
     let samples: Vec<Sample> = samples::decode(blob).ok()?;
     Some(samples.into_iter().map(|s| s.rtt_us).collect())
-}
-
-/// The boot of a reporter, where its clock is meant.
-impl From<(Reporter, BootId)> for ClockId {
-    fn from((reporter, boot): (Reporter, BootId)) -> Self {
-        Self(reporter, boot.0)
-    }
 }

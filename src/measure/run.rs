@@ -161,6 +161,7 @@ async fn open(
         clock: machine.clock.clone(),
         local: vec![SocketAddr::from(([0u16; 8], 0))],
         server: None,
+        reset_key: None,
         rng_seed: machine.endpoint_seed(),
         reset_key: None,
     })?;
