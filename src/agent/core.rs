@@ -319,7 +319,7 @@ impl Core {
     }
 
     /// A control message from an edge.
-    pub fn from_edge(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
+    pub fn edge_said(&mut self, edge: EdgeId, body: edge_to_agent::Body, now: Now) {
         self.edges.heard(edge, now.mono);
         match body {
             edge_to_agent::Body::Hello(hello) => {
@@ -339,7 +339,7 @@ impl Core {
                 self.choose_uplink(now);
             }
             edge_to_agent::Body::Down(bytes) => match proto::decode::<proto::FromController>(&bytes) {
-                Ok(proto::FromController { body: Some(body) }) => self.from_controller(body, now),
+                Ok(proto::FromController { body: Some(body) }) => self.controller_said(body, now),
                 Ok(_) => {}
                 Err(_) => self.counters.malformed += 1,
             },
@@ -489,7 +489,7 @@ impl Core {
         }
     }
 
-    fn from_controller(&mut self, body: from_controller::Body, now: Now) {
+    fn controller_said(&mut self, body: from_controller::Body, now: Now) {
         match body {
             from_controller::Body::Attached(_) => {
                 self.reports.attached = true;

@@ -275,7 +275,7 @@ impl Main {
             }
             Event::Control { edge, body } => {
                 let now = self.now();
-                self.core.from_edge(edge, body, now);
+                self.core.edge_said(edge, body, now);
             }
             Event::Connected {
                 edge,

@@ -89,11 +89,9 @@ fn tempcopy(path: &Path) -> anyhow::Result<Option<Copy>> {
     std::fs::create_dir_all(&dir)?;
     let copy = Copy(dir.join("spool.db"), dir.clone());
     std::fs::copy(path, &copy.0)?;
-    for suffix in ["-wal"] {
-        let log = path.with_file_name(format!("spool.db{suffix}"));
-        if log.exists() {
-            std::fs::copy(&log, dir.join(format!("spool.db{suffix}")))?;
-        }
+    let log = path.with_file_name("spool.db-wal");
+    if log.exists() {
+        std::fs::copy(&log, dir.join("spool.db-wal"))?;
     }
     Ok(Some(copy))
 }

@@ -120,7 +120,7 @@ impl Core {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
         let draining = self.edges.get(id).is_some_and(|e| e.record.draining);
-        self.to_edge(
+        self.tell_edge(
             id,
             controller_to_edge::Body::Welcome(proto::Welcome {
                 edge: u32::from(id.get()),
@@ -129,10 +129,10 @@ impl Core {
             }),
         );
         if draining {
-            self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
+            self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
         }
         let revocations = self.revocation_list();
-        self.to_edge(id, controller_to_edge::Body::Revocations(revocations));
+        self.tell_edge(id, controller_to_edge::Body::Revocations(revocations));
         if !was_up {
             self.event(event::edge(now.wall, "edge_up", &name, "is connected"));
         }
@@ -160,7 +160,7 @@ impl Core {
     }
 
     /// A message from an agent, passed on by `edge`. Reports do not come this way: they are stored first.
-    pub fn from_agent(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
+    pub fn agent_said(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
         let Some(agent) = self.agents.get(id) else { return };
         if agent.record.revoked.is_some() {
             return;
@@ -173,7 +173,7 @@ impl Core {
                     mono_us: request.mono_us,
                     now_us: now.wall.as_micros(),
                 };
-                self.to_agent(id, from_controller::Body::Time(answer));
+                self.tell_agent(id, from_controller::Body::Time(answer));
             }
             to_controller::Body::ClassRequest(request) => self.class_request(id, &request, now),
             to_controller::Body::Goodbye(_) => self.agents.gone(id, edge, now.wall),
@@ -196,8 +196,8 @@ impl Core {
             sequence: report.sequence,
         };
         match from {
-            Reporter::Agent(id) => self.to_agent_via(via, id, from_controller::Body::ReportAck(ack)),
-            Reporter::Edge(id) => self.to_own(id, from_controller::Body::ReportAck(ack)),
+            Reporter::Agent(id) => self.tell_agent_via(via, id, from_controller::Body::ReportAck(ack)),
+            Reporter::Edge(id) => self.tell_own(id, from_controller::Body::ReportAck(ack)),
         }
         if !new {
             self.counters.repeats += 1;
@@ -299,7 +299,7 @@ impl Core {
         if let Some(record) = self.edges.drain(id, on) {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
-        self.to_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
+        self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
         let (kind, words) = if on {
             ("edge_draining", "is draining")
         } else {
@@ -346,14 +346,14 @@ impl Core {
             .get(id)
             .map(|a| a.record.subject.clone())
             .unwrap_or_default();
-        self.to_agent(
+        self.tell_agent(
             id,
             from_controller::Body::Attached(proto::Attached {
                 now_us: now.wall.as_micros(),
                 subject,
             }),
         );
-        self.to_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
+        self.tell_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
         self.told.remove(&id);
         self.tell_candidates_of(id);
         self.tell_plans(id);
@@ -383,7 +383,7 @@ impl Core {
             request: request.request,
             error,
         };
-        self.to_agent(id, from_controller::Body::ClassAnswer(answer));
+        self.tell_agent(id, from_controller::Body::ClassAnswer(answer));
     }
 
     /// Keeps and tells what happened to a class.
@@ -443,7 +443,7 @@ impl Core {
 
     fn tell_plans(&mut self, id: AgentId) {
         let plans = self.planner.plans_of(id, &self.edges);
-        self.to_agent(id, from_controller::Body::Plans(plans));
+        self.tell_agent(id, from_controller::Body::Plans(plans));
     }
 
     fn tell_candidates(&mut self) {
@@ -482,7 +482,7 @@ impl Core {
                 .filter_map(|&e| Some(self.edges.get(e)?.info()))
                 .collect(),
         };
-        self.to_agent(id, from_controller::Body::Candidates(candidates));
+        self.tell_agent(id, from_controller::Body::Candidates(candidates));
     }
 
     fn tell_mesh(&mut self) {
@@ -494,7 +494,7 @@ impl Core {
             .collect();
         for id in ids {
             let mesh = self.edges.mesh(id, &self.busy, &self.settings);
-            self.to_edge(id, controller_to_edge::Body::Mesh(mesh));
+            self.tell_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
     }
 
@@ -508,7 +508,7 @@ impl Core {
             .map(|e| e.record.id)
             .collect();
         for id in ids {
-            self.to_edge(id, controller_to_edge::Body::Revocations(list.clone()));
+            self.tell_edge(id, controller_to_edge::Body::Revocations(list.clone()));
         }
     }
 
@@ -534,30 +534,30 @@ impl Core {
         self.out.push_back(Output::Event(record));
     }
 
-    fn to_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
+    fn tell_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {
         self.out
             .push_back(Output::ToEdge(id, proto::ControllerToEdge { body: Some(body) }));
     }
 
-    fn to_own(&mut self, id: EdgeId, body: from_controller::Body) {
+    fn tell_own(&mut self, id: EdgeId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
-        self.to_edge(
+        self.tell_edge(
             id,
             controller_to_edge::Body::Own(prost::Message::encode_to_vec(&message)),
         );
     }
 
     /// By the agent's uplink; an agent that has none is told when it attaches.
-    fn to_agent(&mut self, id: AgentId, body: from_controller::Body) {
+    fn tell_agent(&mut self, id: AgentId, body: from_controller::Body) {
         if let Some(via) = self.agents.uplink(id) {
-            self.to_agent_via(via, id, body);
+            self.tell_agent_via(via, id, body);
         }
     }
 
-    fn to_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
+    fn tell_agent_via(&mut self, via: EdgeId, id: AgentId, body: from_controller::Body) {
         let message = proto::FromController { body: Some(body) };
         let payload = prost::Message::encode_to_vec(&message);
-        self.to_edge(
+        self.tell_edge(
             via,
             controller_to_edge::Body::ToAgent(proto::ToAgent { agent: id.0, payload }),
         );

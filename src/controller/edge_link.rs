@@ -66,8 +66,10 @@ pub struct Arrived {
 /// The edges' connections: where messages to each are queued.
 #[derive(Debug, Default)]
 pub struct EdgeLinks {
-    queues: Mutex<BTreeMap<EdgeId, (ConnectionNo, Connection, mpsc::Sender<proto::ControllerToEdge>)>>,
+    queues: Mutex<BTreeMap<EdgeId, Queue>>,
 }
+
+type Queue = (ConnectionNo, Connection, mpsc::Sender<proto::ControllerToEdge>);
 
 impl EdgeLinks {
     /// Queues a message. An edge that does not take them is cut off: it comes back and is told anew.

@@ -200,7 +200,7 @@ impl Core {
         let in_use = state.and_then(|s| route_from(s.in_use.as_ref()?));
         let names = |route: &Route| route_names(&self.edges, route.edges());
         let window = in_use
-            .or_else(|| plan.primary)
+            .or(plan.primary)
             .and_then(|route| self.links.route(agent.record.id, &class.id, route));
         let loss = window.and_then(|w| {
             let ledger = w.window.ledger.as_ref()?;

@@ -41,7 +41,11 @@ pub async fn keep(
     }
 }
 
-async fn turn(data: &PathBuf, material: &mut Material, standing: &Arc<Standing>) -> anyhow::Result<()> {
+async fn turn(
+    data: &std::path::Path,
+    material: &mut Material,
+    standing: &Arc<Standing>,
+) -> anyhow::Result<()> {
     let (time, provider) = (standing.time(), tls::provider());
     if time.read().source != Source::Learnt {
         enrol_client::time(material, time, &provider).await?;
@@ -51,7 +55,7 @@ async fn turn(data: &PathBuf, material: &mut Material, standing: &Arc<Standing>)
     }
     let renewed = enrol_client::renew(material, time, &provider).await?;
     standing.renew(renewed.credentials(), &renewed.roots)?;
-    let (data, renewed) = (data.clone(), Arc::new(renewed));
+    let (data, renewed) = (data.to_owned(), Arc::new(renewed));
     let saved = renewed.clone();
     tokio::task::spawn_blocking(move || saved.save(&data)).await??;
     if let Ok(renewed) = Arc::try_unwrap(renewed) {
