@@ -23,6 +23,10 @@ use crate::{
 
 /// The node that the controller runs in.
 pub const CONTROLLER: &str = "ctl";
+/// Payloads of the three kinds of probes, as they are set below.
+pub const LINK_SIZE: u16 = 400;
+pub const ROUTE_SIZE: u16 = 700;
+pub const MESH_SIZE: u16 = 300;
 /// Nothing here takes longer, unless something is wrong.
 pub const LIMIT: Duration = Duration::from_secs(60);
 /// How often a state is asked for.

@@ -5,6 +5,7 @@
 mod breach;
 mod deployment;
 mod durability;
+mod links;
 mod proc;
 mod revocation;
 mod routes;

@@ -215,6 +215,13 @@ impl World {
         stats.void
     }
 
+    /// Ends the world, and answers its log of packets: see `corridor-netem run --help`.
+    pub fn finish(mut self) -> String {
+        drop(self.stdin.take());
+        let _ = self.emulator.wait();
+        fs::read_to_string(self.dir().join("packets.csv")).expect("read packets.csv")
+    }
+
     fn request(&self, request: &Request) -> Reply {
         self.client()
             .request(request)
