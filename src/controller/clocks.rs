@@ -128,7 +128,7 @@ impl Star {
 mod tests {
     use super::*;
 
-    const NOW: Mono = Mono::from_secs(1_000);
+    const NOW: Mono = Mono::from_millis(1_000_000);
 
     fn e(id: u16) -> EdgeClock {
         EdgeClock(EdgeId::new(id).unwrap(), 7)

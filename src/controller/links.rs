@@ -45,7 +45,7 @@ pub struct RouteWindow {
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Links {
     links: BTreeMap<(Reporter, EdgeId), Link>,
     routes: BTreeMap<(AgentId, String), BTreeMap<Route, RouteWindow>>,
@@ -59,17 +59,6 @@ pub struct Links {
 pub struct OneWayMs {
     pub delay: f64,
     pub error: f64,
-}
-
-impl Default for Links {
-    fn default() -> Self {
-        Self {
-            links: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            clocks: Clocks::default(),
-            malformed: 0,
-        }
-    }
 }
 
 impl Links {

@@ -17,7 +17,7 @@ use crate::{
     route::{
         FarEnd,
         classes::{Class, Member},
-        defaults::HORIZON,
+        defaults::STALE_MAX,
         engine::{Engine, LegRecord, Plan, PlanChange},
         estimate::Observation,
         health::{ClassHealth, Health, LegNow, class_health},
@@ -47,6 +47,9 @@ pub struct ClassView {
     pub hub: Option<EdgeId>,
     pub health: Option<ClassHealth>,
 }
+
+/// How often an idle agent measures and reports each of its links.
+const IDLE_CYCLE: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -106,6 +109,10 @@ impl Planner {
     /// Takes the windows of a report into the link estimates. What is too old to matter is left out: an
     /// agent that was away brings hours of it.
     pub fn observe(&mut self, from: Reporter, report: &proto::Report, now: Now) {
+        // An idle agent probes most links in a burst a minute, and reports once a minute: the window is a
+        // second long, but there will be no other for a minute.
+        let is_idle = matches!(from, Reporter::Agent(_)) && report.legs.is_empty();
+        let least = if is_idle { IDLE_CYCLE } else { Duration::ZERO };
         for window in &report.windows {
             let Some(window::Of::Edge(id)) = window.of else {
                 continue;
@@ -114,7 +121,7 @@ impl Planner {
                 continue;
             };
             let age = now.wall.since(links::end(window));
-            if age > HORIZON {
+            if age >= STALE_MAX {
                 continue;
             }
             let key = match from {
@@ -130,7 +137,7 @@ impl Planner {
                 key,
                 &Observation {
                     at: now.mono - age,
-                    length: Duration::from_millis(u64::from(window.length_ms)),
+                    length: Duration::from_millis(u64::from(window.length_ms)).max(least),
                     rtt_us: &rtts,
                     sent: ledger.sent,
                     lost_up: ledger.lost_up,

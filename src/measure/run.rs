@@ -163,7 +163,6 @@ async fn open(
         server: None,
         reset_key: None,
         rng_seed: machine.endpoint_seed(),
-        reset_key: None,
     })?;
     let dialler = Arc::new(Dialler {
         endpoint,

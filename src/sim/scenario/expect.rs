@@ -153,7 +153,8 @@ fn is_switch(entry: &Entry, count: &Count) -> bool {
         .agent
         .as_ref()
         .is_none_or(|agent| entry.who == format!("agent {agent}"));
-    by && entry.message == "live choice" && field(entry, "kind") == Some("switch")
+    let by_plan = field(entry, "detail").is_some_and(|d| d.contains(r#""kind":"plan""#));
+    by && entry.message == "live choice" && field(entry, "kind") == Some("switch") && !(count.live && by_plan)
 }
 
 /// An event at the controller.
