@@ -1,6 +1,8 @@
 //! Scenarios in virtual time: the whole of Corridor in one process, days in seconds. Each file of
 //! `scenarios/` is a test of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests: what cannot go on panics")]
+
 use std::{fmt::Write as _, io::Write as _, path::Path};
 
 use corridor::sim::scenario::{Outcome, Scenario, run};
