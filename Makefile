@@ -5,6 +5,8 @@ SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
+# What takes minutes runs by hand: the lab (make lab), and the long scenarios and loads (make soak).
+LONG := 8_days full_spool flap controller_restart lossy_link middle_link sleep_resume steady five_hundred
 
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
@@ -35,14 +37,15 @@ lint: web ## formatting, clippy, types of the page
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cd $(WEB) && npm run check
 
-test: ## all tests: unit, API, simulation, lab, page
+test: ## the gate: unit, API, simulation, page
 	.ci/setup test
 	$(MAKE) lint
 	cargo build --workspace --bins --locked
 ifdef NEXTEST
-	cargo nextest run --workspace --locked
+	cargo nextest run --workspace --locked -E 'not binary(lab) $(foreach t,$(LONG),and not test($(t)))'
 else
-	cargo test --workspace --locked --lib --bins --tests
+	cargo test --workspace --locked --lib --bins
+	cargo test --locked --test sim --test api -- $(foreach t,$(LONG),--skip $(t))
 endif
 	cargo test --workspace --locked --doc
 	cd $(WEB) && npm test
@@ -53,6 +56,10 @@ lab: ## the lab alone: real processes in network namespaces (root)
 	.ci/setup test
 	cargo build --workspace --bins --locked
 	cargo test --locked --test lab -- --nocapture
+
+soak: ## the long scenarios and loads
+	cargo build --workspace --bins --locked
+	cargo test --locked --test sim --test api -- $(LONG)
 
 bench: ## criterion benches and load programs; tables go to docs/bench
 	cargo bench --locked
