@@ -6,7 +6,7 @@ WEB := dashboards/web
 CORRIDOR := target/release/corridor
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 # What takes minutes runs by hand: the lab (make lab), and the long scenarios and loads (make soak).
-LONG := 8_days full_spool flap controller_restart lossy_link middle_link sleep_resume steady five_hundred
+LONG := 8_days full_spool flap controller_restart lossy_link middle_link_slow sleep_resume steady five_hundred
 
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
@@ -42,7 +42,7 @@ test: ## the gate: unit, API, simulation, page
 	$(MAKE) lint
 	cargo build --workspace --bins --locked
 ifdef NEXTEST
-	cargo nextest run --workspace --locked -E 'not binary(lab) $(foreach t,$(LONG),and not test($(t)))'
+	cargo nextest run --workspace --locked -E 'not binary(lab) $(foreach t,$(LONG),and not ((binary(sim) or binary(api)) and test($(t))))'
 else
 	cargo test --workspace --locked --lib --bins
 	cargo test --locked --test sim --test api -- $(foreach t,$(LONG),--skip $(t))
