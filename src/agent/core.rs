@@ -782,7 +782,11 @@ impl Core {
     }
 
     fn attach(&mut self, now: Now) {
-        let Some(uplink) = self.reports.uplink else { return };
+        let Some(uplink) = self.reports.uplink else {
+            // The next uplink attaches; until then there is nothing to wake up for.
+            self.reports.attach_again = None;
+            return;
+        };
         self.reports.attached = false;
         self.reports.attach += 1;
         self.reports.attach_again = Some(now.mono + ATTACH_AGAIN);

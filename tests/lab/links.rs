@@ -39,6 +39,9 @@ const LINKS: &[(&str, &str, f64, f64)] = &[
     ("teacher", NEAR, 1.0, 1.0),
     ("student", NEAR, 1.0, 1.0),
 ];
+/// How often the status is asked for meanwhile. A window has five or ten samples, and what this machine
+/// does beside can spoil most of one; it must not spoil most windows.
+const SNAPSHOTS: u32 = 6;
 /// How long is measured: a few losses on every link.
 const MEASURED: Duration = Duration::from_secs(30);
 /// How far a median may be from the truth, ms.
@@ -88,6 +91,11 @@ fn entered(world: &World, prober: &str, peer: &str) -> u64 {
     lengths(size_of(prober)).map(count).iter().sum()
 }
 
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// What a path without delay adds to a round trip here: plain UDP between two nodes, less the residence.
 fn floor_ms(world: &World) -> f64 {
     let (here, there) = (world.node("teacher"), world.node(NEAR));
@@ -112,13 +120,12 @@ fn floor_ms(world: &World) -> f64 {
         // Anything of another length ends it.
         ping.send_to(&[0], &to).expect("end");
     });
-    round_trips.sort_by(f64::total_cmp);
     let length = u16::try_from(PING).expect("small") + 28;
     let residence = |from, to| {
         let row = world.row(from, to, Proto::Udp, length..=length);
         row.residence.expect("pings").p50_ms
     };
-    round_trips[round_trips.len() / 2] - residence("teacher", NEAR) - residence(NEAR, "teacher")
+    median(round_trips) - residence("teacher", NEAR) - residence(NEAR, "teacher")
 }
 
 /// Fates of the packets of one direction whose lengths say that a probe of `size` is in them, in the
@@ -165,8 +172,13 @@ fn links_are_what_the_emulator_makes_them() {
     // Counters of lengths that entered before; the log keeps them.
     let before: Vec<u64> = counted().map(|(a, b, ..)| entered(&world, a, b)).collect();
     world.reset_stats();
-    thread::sleep(MEASURED);
-    let status = deployment.status();
+    let statuses: Vec<Status> = (0..SNAPSHOTS)
+        .map(|_| {
+            thread::sleep(MEASURED / SNAPSHOTS);
+            deployment.status()
+        })
+        .collect();
+    let status = statuses.last().expect("some");
     let after: Vec<u64> = counted()
         .zip(before)
         .map(|((a, b, ..), before)| before + entered(&world, a, b))
@@ -184,7 +196,8 @@ fn links_are_what_the_emulator_makes_them() {
             row.residence.expect("some passed").p50_ms
         };
         let truth = residence(prober, peer) + residence(peer, prober) + floor;
-        let measured = link(&status, prober, peer).rtt_ms.expect("it is measured").p50;
+        let p50 = |status| link(status, prober, peer).rtt_ms.expect("it is measured").p50;
+        let measured = median(statuses.iter().map(p50).collect());
         let off = measured - truth;
         say(format_args!(
             "{prober} - {peer}: p50 {measured:.3} ms, truth {truth:.3}, off by {off:+.3}"
@@ -198,7 +211,7 @@ fn links_are_what_the_emulator_makes_them() {
     drop(deployment);
     let log = world.finish();
     for ((prober, peer, ..), entered) in counted().zip(after) {
-        let (up, down) = (link(&status, prober, peer), link(&status, peer, prober));
+        let (up, down) = (link(status, prober, peer), link(status, peer, prober));
         let size = size_of(prober);
         let there = fates(&log, prober, peer, size);
         let back = fates(&log, peer, prober, size);
