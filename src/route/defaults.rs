@@ -38,8 +38,8 @@ pub const STANDBYS: usize = 2;
 /// How far back windows count: a link probed once a second then has the 60 samples its percentile needs.
 pub const HORIZON: Duration = Duration::from_secs(60);
 
-/// Windows kept of a link: the horizon in the shortest reports (5 s, at risk), or one idle report.
-pub const WINDOWS: usize = 12;
+/// Windows kept of a link: the horizon in the shortest regular reports, which are those of the mesh (2 s).
+pub const WINDOWS: usize = 30;
 
 /// Samples kept of a window, evenly spread over its order. 64 leave three beyond the 95th percentile.
 pub const WINDOW_SAMPLES: usize = 64;

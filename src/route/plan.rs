@@ -243,7 +243,7 @@ fn decide(
         && let Some(to) = pool
             .iter()
             .find(free)
-            .filter(|x| x.standing(leg.budget) == Standing::Inside)
+            .filter(|x| x.standing(leg.budget) < Standing::Breach)
     {
         let at = expected.p95().or(expected.median()).unwrap_or_default();
         let cause = Cause::Breach {

@@ -52,6 +52,9 @@ pub struct Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     Inside,
+    /// Inside by its median; its samples are too few for a 95th percentile, and more than one in twenty
+    /// of them are over.
+    Doubtful,
     Breach,
     /// Nothing recent is known of one of its links.
     Unmeasured,
@@ -61,7 +64,7 @@ pub enum Standing {
 
 /// A route's cost. Fields are compared in order, less is better:
 ///
-/// 1. `standing`: outage, unmeasured, budget breach;
+/// 1. `standing`: outage, unmeasured, budget breach, doubt;
 /// 2. `crowded`: an edge of it is near its capacity;
 /// 3. `impairment`: expected quality lost, in whole steps of [`QUALITY_STEP`];
 /// 4. `money`: class of its dearest link;
@@ -240,7 +243,8 @@ impl<'a> Snapshot<'a> {
         }
         let guess = measured.then(|| Percentiles {
             median,
-            p95: (samples >= P95_SAMPLES).then(|| median + Duration::from_secs_f64(above.sqrt())),
+            high: median + Duration::from_secs_f64(above.sqrt()),
+            founded: samples >= P95_SAMPLES,
         });
         self.expect_but_rtt(route, steps).cost_with(guess, budget)
     }
@@ -275,8 +279,15 @@ impl Step {
 #[derive(Debug, Clone, Copy)]
 struct Percentiles {
     median: Duration,
-    /// `None` where there are too few samples for one.
-    p95: Option<Duration>,
+    /// The 95th percentile, if there are samples enough for one.
+    high: Duration,
+    founded: bool,
+}
+
+impl Percentiles {
+    fn p95(self) -> Option<Duration> {
+        self.founded.then_some(self.high)
+    }
 }
 
 impl Expected {
@@ -286,10 +297,7 @@ impl Expected {
 
     /// `None` without the [`P95_SAMPLES`] it needs.
     pub fn p95(&self) -> Option<Duration> {
-        self.rtt
-            .as_ref()
-            .filter(|rtt| rtt.samples() >= P95_SAMPLES)
-            .map(Distribution::p95)
+        self.percentiles()?.p95()
     }
 
     pub fn standing(&self, budget: Duration) -> Standing {
@@ -318,18 +326,22 @@ impl Expected {
     }
 
     fn percentiles(&self) -> Option<Percentiles> {
+        let rtt = self.rtt.as_ref()?;
         Some(Percentiles {
-            median: self.median()?,
-            p95: self.p95(),
+            median: rtt.median(),
+            high: rtt.p95(),
+            founded: rtt.samples() >= P95_SAMPLES,
         })
     }
 
-    /// The 95th percentile is judged where there is one, else the median.
+    /// The 95th percentile is judged where there is one, else the median; but what few samples there are
+    /// can cast doubt.
     fn standing_with(&self, of: Option<Percentiles>, budget: Duration) -> Standing {
         match of {
             _ if self.out => Standing::Out,
             None => Standing::Unmeasured,
-            Some(p) if p.p95.unwrap_or(p.median) > budget => Standing::Breach,
+            Some(p) if p.p95().unwrap_or(p.median) > budget => Standing::Breach,
+            Some(p) if p.high > budget => Standing::Doubtful,
             Some(_) => Standing::Inside,
         }
     }
@@ -337,7 +349,7 @@ impl Expected {
     /// By the worse direction's loss, half the round trip, and a jitter buffer for the 95th percentile
     /// (or, without one, of twice the jitter).
     fn rating_with(&self, p: Percentiles) -> f64 {
-        let buffer = match (p.p95, self.jitter) {
+        let buffer = match (p.p95(), self.jitter) {
             (Some(p95), _) => p95.saturating_sub(p.median) / 2,
             (None, Some(jitter)) => jitter * 2,
             (None, None) => Duration::ZERO,

@@ -193,6 +193,34 @@ fn a_better_route_wants_the_margin_and_the_dwell_time() {
 }
 
 #[test]
+fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
+    for (bad, moves) in [(1, true), (2, false)] {
+        let mut world = pair(2);
+        world.mine(&[90, 80]);
+        world.theirs(&[90, 80]);
+        assert_eq!(world.primary(), route(&[2]));
+        world.now += 600;
+        world.forget_links(2);
+        world.mine(&[0, 80]);
+        world.theirs(&[30, 80]);
+        let mut rtt_us = vec![30_000; 20];
+        rtt_us[..bad].fill(300_000);
+        let seen = Observation {
+            at: Mono::from_millis(world.now * 1_000),
+            length: Duration::from_secs(20),
+            rtt_us: &rtt_us,
+            sent: 20,
+            lost_up: 0,
+            lost_down: 0,
+            jitter_us: None,
+        };
+        world.links.observe(LinkKey::AgentEdge(A, e(1)), &seen);
+        let primary = if moves { 1 } else { 2 };
+        assert_eq!(world.primary(), route(&[primary]), "{bad} of 20 are over");
+    }
+}
+
+#[test]
 fn a_breach_moves_at_once_but_once_a_hold_down() {
     let mut world = pair(3);
     world.mine(&[50, 60, 70]);
