@@ -5,8 +5,6 @@ SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-# What takes minutes runs by hand: the lab (make lab), and the long scenarios and loads (make soak).
-LONG := 8_days full_spool flap controller_restart lossy_link middle_link_slow sleep_resume steady five_hundred
 
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
@@ -37,29 +35,27 @@ lint: web ## formatting, clippy, types of the page
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cd $(WEB) && npm run check
 
-test: ## the gate: unit, API, simulation, page
+test: ## the gate: unit, API, simulation, page, lab in its short form
 	.ci/setup test
 	$(MAKE) lint
 	cargo build --workspace --bins --locked
 ifdef NEXTEST
-	cargo nextest run --workspace --locked -E 'not binary(lab) $(foreach t,$(LONG),and not ((binary(sim) or binary(api)) and test($(t))))'
+	cargo nextest run --workspace --locked -E 'not binary(lab)'
 else
 	cargo test --workspace --locked --lib --bins
-	cargo test --locked --test sim --test api -- $(foreach t,$(LONG),--skip $(t))
+	cargo test --workspace --locked --exclude corridor --tests
+	cargo test --locked --test sim --test api
 endif
 	cargo test --workspace --locked --doc
 	cd $(WEB) && npm test
 	node --test --test-concurrency=1 --test-reporter=spec tests/web/pages.mjs
 	tests/web/real.sh
+	$(MAKE) lab
 
 lab: ## the lab alone: real processes in network namespaces (root)
 	.ci/setup test
 	cargo build --workspace --bins --locked
-	cargo test --locked --test lab -- --nocapture
-
-soak: ## the long scenarios and loads
-	cargo build --workspace --bins --locked
-	cargo test --locked --test sim --test api -- $(LONG)
+	cargo test --locked --test lab -- --test-threads=1 --nocapture
 
 bench: ## criterion benches and load programs; tables go to docs/bench
 	cargo bench --locked

@@ -88,6 +88,10 @@ pub const CROWDED: f64 = 0.80;
 /// How long a primary stays before a merely better one replaces it: three in-class reports.
 pub const DWELL: Duration = Duration::from_secs(30);
 
+/// Standard errors by which fewer of a route's samples than of the primary's must be over the budget, before
+/// a breach moves a leg there: five of sixty against none pass, three do not.
+pub const BREACH_Z: f64 = 2.0;
+
 /// How long after its beginning a leg's choice is made anew, margins aside, when more routes are measured
 /// than were when it was made: links are first measured one after another.
 pub const SETTLING: Duration = Duration::from_secs(60);

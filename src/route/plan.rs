@@ -10,7 +10,7 @@
 //! 4. In the leg's first minute the best is taken whenever more routes are measured than were.
 //! 5. A primary of which nothing is known any more is left for a measured one.
 //! 6. A primary in breach is left for the best route inside the budget that is not held down, once in a
-//!    hold-down.
+//!    hold-down, if chance does not explain the difference.
 //! 7. A better route must be so by the margin (of delay, or of quality), after the dwell time, and not be
 //!    held down nor crowded.
 //!
@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 use self::standby::Standbys;
 use super::{
     Cause, FarEnd, NoDisjoint, NoRoute, Reason,
-    defaults::{DWELL, FINALISTS, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
+    defaults::{BREACH_Z, DWELL, FINALISTS, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
+    estimate::Distribution,
     hold_down::HoldDowns,
     links::{EdgeState, LinkMap},
     margin::{gain, ms},
@@ -243,7 +244,7 @@ fn decide(
         && let Some(to) = pool
             .iter()
             .find(free)
-            .filter(|x| x.standing(leg.budget) < Standing::Breach)
+            .filter(|x| x.standing(leg.budget) < Standing::Breach && beyond_chance(&expected, x, leg.budget))
     {
         let at = expected.p95().or(expected.median()).unwrap_or_default();
         let cause = Cause::Breach {
@@ -258,6 +259,18 @@ fn decide(
     }
     let to = pool.iter().filter(|x| !x.crowded).find(free)?;
     better(&expected, to, leg.budget).map(|cause| (to.clone(), cause))
+}
+
+/// Whether more of `current` than of `to` is over the budget than chance explains. Stalls of a line that
+/// all routes share hit a few samples of each, and not the same number.
+fn beyond_chance(current: &Expected, to: &Expected, budget: Duration) -> bool {
+    let (Some(was), Some(is)) = (&current.rtt, &to.rtt) else {
+        return true;
+    };
+    let over = |d: &Distribution| 1.0 - d.share_within(budget);
+    let variance = |d: &Distribution| over(d) * (1.0 - over(d)) / d.samples().max(1) as f64;
+    let fewer = over(was) - over(is);
+    fewer > 0.0 && fewer >= BREACH_Z * (variance(was) + variance(is)).sqrt()
 }
 
 /// Whether `to` is better than `current` beyond the margin, and by what.

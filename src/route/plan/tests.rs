@@ -221,6 +221,49 @@ fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
 }
 
 #[test]
+fn a_breach_by_percentile_moves_only_beyond_chance() {
+    let seen = |over_here: usize, over_there: usize| {
+        let mut world = pair(2);
+        world.mine(&[30, 40]);
+        world.theirs(&[30, 40]);
+        assert_eq!(world.primary(), route(&[1]));
+        world.now += 600;
+        world.forget_links(2);
+        world.theirs(&[30, 40]);
+        for (edge, rtt_ms, over) in [(1, 30, over_here), (2, 40, over_there)] {
+            let mut rtt_us = vec![rtt_ms * 1_000; 60];
+            rtt_us[..over].fill(300_000);
+            let seen = Observation {
+                at: Mono::from_millis(world.now * 1_000),
+                length: Duration::from_secs(60),
+                rtt_us: &rtt_us,
+                sent: 60,
+                lost_up: 0,
+                lost_down: 0,
+                jitter_us: None,
+            };
+            world.links.observe(LinkKey::AgentEdge(A, e(edge)), &seen);
+        }
+        let plan = world.plan();
+        (plan.primary == Some(route(&[2]))).then_some(plan.reason.cause)
+    };
+    for (here, there, moves) in [
+        (3, 0, false),
+        (4, 2, false),
+        (5, 0, true),
+        (12, 2, true),
+        (12, 9, false),
+    ] {
+        let cause = seen(here, there);
+        assert_eq!(
+            matches!(cause, Some(Cause::Breach { .. })),
+            moves,
+            "{here} and {there} of 60: {cause:?}"
+        );
+    }
+}
+
+#[test]
 fn a_breach_moves_at_once_but_once_a_hold_down() {
     let mut world = pair(3);
     world.mine(&[50, 60, 70]);

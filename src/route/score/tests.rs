@@ -130,7 +130,11 @@ fn breach_begins_above_the_budget() {
 fn ten_samples_have_no_95th_percentile() {
     let mut samples = [50_000; 40];
     samples[..4].fill(400_000);
-    for (n, standing) in [(1, Standing::Breach), (39, Standing::Doubtful), (40, Standing::Breach)] {
+    for (n, standing) in [
+        (1, Standing::Breach),
+        (39, Standing::Doubtful),
+        (40, Standing::Breach),
+    ] {
         let mut map = LinkMap::default();
         up(&mut map, 1);
         put(

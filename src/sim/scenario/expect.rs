@@ -153,8 +153,7 @@ fn is_switch(entry: &Entry, count: &Count) -> bool {
         .agent
         .as_ref()
         .is_none_or(|agent| entry.who == format!("agent {agent}"));
-    let by_plan = field(entry, "detail").is_some_and(|d| d.contains(r#""kind":"plan""#));
-    by && entry.message == "live choice" && field(entry, "kind") == Some("switch") && !(count.live && by_plan)
+    by && entry.message == "live choice" && field(entry, "kind") == Some("switch")
 }
 
 /// An event at the controller.

@@ -256,9 +256,6 @@ pub struct InUse {
 pub struct Count {
     pub agent: Option<String>,
     pub kind: Option<String>,
-    /// Of moves: only those that the agent made by itself, and not for a new plan.
-    #[serde(default)]
-    pub live: bool,
     pub from: Option<Span>,
     pub to: Option<Span>,
     pub min: Option<usize>,
