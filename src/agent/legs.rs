@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::outcomes::Outcomes;
 
-use super::{core::Key, edges::Edges};
+use super::{
+    core::Key,
+    edges::{Edge, Edges},
+};
 use crate::{
     prober::{GRID, Prober},
     proto::{self, far_end},
@@ -25,6 +28,9 @@ pub struct LegId(u32);
 /// Plans in one message, and routes in one plan: more is no plan of ours.
 const MAX_PLANS: usize = 64;
 const MAX_ROUTES: usize = 3;
+
+/// An answer on a link is overdue when it is later than usual by two steps of the grid.
+const OVERDUE: Duration = Duration::from_millis(200);
 
 #[derive(Debug)]
 struct Leg {
@@ -328,6 +334,7 @@ fn evidence(
         entry_heard_recently: entry
             .and_then(|e| e.heard)
             .is_some_and(|at| now.since(at) <= every * SILENT_STEPS),
+        entry_overdue: is_overdue(route, now, entry, prober),
         connected: entry.is_some_and(|e| e.connection.is_some()),
         // Only the entry edge speaks to this agent; it tells of its own next hop.
         next_hop_silent: hops
@@ -336,6 +343,13 @@ fn evidence(
         echoed,
         missed,
     }
+}
+
+/// Whether the route's entry edge owes an answer on its own link, by more than jitter would explain.
+fn is_overdue(route: Route, now: Mono, entry: Option<&Edge>, prober: &Prober<Key>) -> bool {
+    let link = route.entry().and_then(|id| prober.session(Key::Link(id)));
+    entry.is_none_or(|e| e.connection.is_none())
+        || link.is_none_or(|link| link.silent_steps(now - OVERDUE) > 0)
 }
 
 struct Understood {

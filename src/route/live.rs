@@ -28,7 +28,7 @@ use corridor_probes::{Mono, Route};
 pub use reason::{AccessOutage, LiveEvent, Reason, Switch};
 
 use self::{
-    access::Access,
+    access::{Access, Entries},
     track::{Breach, Track},
 };
 use super::{
@@ -44,6 +44,8 @@ pub struct RouteEvidence {
     pub silent_steps: u32,
     /// Whether any packet came from the route's first edge within the last three steps.
     pub entry_heard_recently: bool,
+    /// Whether the first edge owes an answer to a probe of its own, or is not connected.
+    pub entry_overdue: bool,
     /// Whether there is a connection to the first edge.
     pub connected: bool,
     /// Whether an edge of the route says that the next one is silent.
@@ -60,6 +62,7 @@ impl Default for RouteEvidence {
         Self {
             silent_steps: 0,
             entry_heard_recently: false,
+            entry_overdue: false,
             connected: true,
             next_hop_silent: false,
             echoed: 0,
@@ -199,10 +202,13 @@ impl LiveChoice {
         };
 
         let silent = used.evidence.silent_steps >= SILENT_STEPS || !used.evidence.connected;
-        let any_heard = self.tracks.iter().any(|t| t.evidence.entry_heard_recently);
+        let entries = Entries {
+            any_heard: self.tracks.iter().any(|t| t.evidence.entry_heard_recently),
+            all_overdue: self.tracks.iter().all(|t| t.evidence.entry_overdue),
+        };
         let mut events: Vec<LiveEvent> = self
             .access
-            .on_tick(now, any_heard, silent)
+            .on_tick(now, entries, silent)
             .map(LiveEvent::AccessOutage)
             .into_iter()
             .collect();

@@ -15,6 +15,8 @@ pub(super) struct Access {
     /// End of the last stall: the first sample after it.
     stall_end: Option<Mono>,
     out_since: Option<Mono>,
+    /// The outage has been told of.
+    told: bool,
 }
 
 impl Access {
@@ -24,6 +26,7 @@ impl Access {
             last_sample: None,
             stall_end: None,
             out_since: None,
+            told: false,
         }
     }
 
@@ -63,22 +66,31 @@ impl Access {
 
     /// Once a tick: whether any entry edge was heard, and whether the route in use has been silent long
     /// enough for an outage.
-    pub(super) fn on_tick(&mut self, now: Mono, any_heard: bool, silent: bool) -> Option<AccessOutage> {
+    ///
+    /// From then on nothing is moved. It is told only once every entry owes an answer: behind entries that
+    /// are asked more rarely than once a step, a far end that is away looks the same between two answers.
+    pub(super) fn on_tick(&mut self, now: Mono, seen: Entries, silent: bool) -> Option<AccessOutage> {
         match self.out_since {
-            None if silent && !any_heard => {
-                self.out_since = Some(now);
-                Some(AccessOutage::Began)
-            }
-            Some(since) if any_heard => {
+            None if silent && !seen.any_heard => self.out_since = Some(now),
+            Some(since) if seen.any_heard => {
                 self.out_since = None;
                 self.stall_end = Some(now);
-                Some(AccessOutage::Ended {
-                    after: now.since(since),
-                })
+                let after = now.since(since);
+                return std::mem::take(&mut self.told).then_some(AccessOutage::Ended { after });
             }
-            _ => None,
+            _ => {}
         }
+        let tell = self.is_out() && !self.told && seen.all_overdue;
+        self.told |= tell;
+        tell.then_some(AccessOutage::Began)
     }
+}
+
+/// What was seen of the entry edges of all routes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entries {
+    pub(super) any_heard: bool,
+    pub(super) all_overdue: bool,
 }
 
 #[cfg(test)]

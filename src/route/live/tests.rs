@@ -41,6 +41,8 @@ struct World {
     arrivals: BTreeMap<(i64, usize, i64), ()>,
     sent: [Vec<(i64, bool)>; 3],
     heard_at: [i64; 3],
+    /// The far end is away; the entry edges answer on their own links, once a second.
+    away: bool,
     connected: [bool; 3],
     next_hop_silent: [bool; 3],
     now: i64,
@@ -57,6 +59,7 @@ impl World {
             arrivals: BTreeMap::new(),
             sent: Default::default(),
             heard_at: [0; 3],
+            away: false,
             connected: [true; 3],
             next_hop_silent: [false; 3],
             now: 0,
@@ -106,9 +109,11 @@ impl World {
             let decided: Vec<_> = self.sent[route].drain(..decided).collect();
             let echoed = decided.iter().filter(|(_, back)| *back).count() as u32;
             let silent = now - self.heard_at[route];
+            let answers = self.away && now % 1_000 < 300;
             evidence.push(RouteEvidence {
                 silent_steps: (silent / 100) as u32,
-                entry_heard_recently: silent < 300 && self.connected[route],
+                entry_heard_recently: (silent < 300 || answers) && self.connected[route],
+                entry_overdue: silent >= 300 && !self.away,
                 connected: self.connected[route],
                 next_hop_silent: self.next_hop_silent[route],
                 echoed,
@@ -204,6 +209,23 @@ fn an_access_outage_moves_nothing() {
         world.events[1].1,
         LiveEvent::AccessOutage(AccessOutage::Ended { .. })
     ));
+}
+
+#[test]
+fn a_far_end_that_is_away_is_no_access_outage() {
+    let mut world = World::new();
+    world.run(20_000, &mut quiet);
+    world.away = true;
+    world.run(60_000, &mut |_, _| None);
+    let told = |event: &LiveEvent| matches!(event, LiveEvent::AccessOutage(_));
+    assert_eq!(world.events.iter().filter(|(_, e)| told(e)).count(), 0);
+    world.away = false;
+    world.run(62_000, &mut |_, _| None);
+    assert_eq!(
+        world.events.iter().filter(|(_, e)| told(e)).count(),
+        1,
+        "now the entries are silent too"
+    );
 }
 
 /// All routes stand still for `length` ms every `period`; what was held up arrives together.
