@@ -875,3 +875,6 @@ fn log_window(window: &proto::Window) {
         "closed"
     );
 }
+
+#[cfg(test)]
+mod tests;

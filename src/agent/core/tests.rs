@@ -1,0 +1,115 @@
+//! The agent's state, driven by hand: two edges, and what they say.
+
+use super::*;
+
+const NEAR: EdgeId = EdgeId::new(1).expect("not 0");
+const FAR: EdgeId = EdgeId::new(2).expect("not 0");
+
+fn now(ms: i64) -> Now {
+    Now {
+        mono: Mono::from_millis(ms),
+        controller: Wall::from_secs(1_800_000_000) + Duration::from_millis(ms as u64),
+        controller_error: None,
+        wall: Wall::from_secs(0),
+    }
+}
+
+fn agent() -> Core {
+    let settings = Settings {
+        link_probe_size: 0,
+        route_probe_size: 0,
+        idle_kbps: 10,
+        in_class_kbps: 60,
+        version: "1".into(),
+        platform: "test".into(),
+        link_type: "wired".into(),
+    };
+    let edges = [NEAR, FAR].map(|id| proto::EdgeInfo {
+        id: id.get().into(),
+        name: format!("edge-{id:?}"),
+        addresses: vec!["192.0.2.1:4433".into()],
+        ..proto::EdgeInfo::default()
+    });
+    Core::new(AgentId(7), BootId(9), 1, settings, edges.into(), now(0).mono)
+}
+
+/// The edge's greeting, with or without its controller.
+fn hello(controller_connected: bool) -> edge_to_agent::Body {
+    edge_to_agent::Body::Hello(proto::EdgeHello {
+        controller_connected,
+        ..proto::EdgeHello::default()
+    })
+}
+
+/// What was said to edges since the last call.
+fn said(core: &mut Core) -> Vec<(EdgeId, agent_to_edge::Body)> {
+    std::iter::from_fn(|| core.poll_output())
+        .filter_map(|output| match output {
+            Output::Control(edge, message) => Some((edge, message.body?)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Lets an hour pass, waking up only when the agent wants to; answers how often that was.
+fn wakeups_of_an_hour(core: &mut Core, from_ms: i64) -> u32 {
+    let mut at = now(from_ms);
+    let end = at.mono + Duration::from_secs(3_600);
+    let mut wakeups = 0;
+    while at.mono < end {
+        let next = core.next_wakeup().max(at.mono);
+        at = now(next.as_micros() / 1_000 + 1);
+        while core.next_probe(at.mono).is_some() {}
+        core.handle_timeout(at);
+        said(core);
+        wakeups += 1;
+        assert!(wakeups < 1_000_000, "it spins at {:?}", at.mono);
+    }
+    wakeups
+}
+
+#[test]
+fn attaches_through_an_edge_that_has_its_controller() {
+    let mut core = agent();
+    core.connected(NEAR, 1, now(100));
+    core.edge_said(NEAR, hello(false), now(110));
+    assert!(
+        !said(&mut core)
+            .iter()
+            .any(|(_, m)| matches!(m, agent_to_edge::Body::Up(_)))
+    );
+    core.connected(FAR, 2, now(200));
+    core.edge_said(FAR, hello(true), now(210));
+    let up: Vec<_> = said(&mut core)
+        .into_iter()
+        .filter(|(_, m)| matches!(m, agent_to_edge::Body::Up(_)))
+        .map(|(edge, _)| edge)
+        .collect();
+    assert_eq!(up, [FAR]);
+}
+
+#[test]
+fn without_edges_or_controller_it_sleeps_between_probes() {
+    let mut core = agent();
+    for (edge, no) in [(NEAR, 1), (FAR, 2)] {
+        core.connected(edge, no, now(100));
+        core.edge_said(edge, hello(true), now(110));
+    }
+    let attached = wakeups_of_an_hour(&mut core, 200);
+    // The controller goes, then the edges.
+    for edge in [NEAR, FAR] {
+        let gone = proto::UplinkState {
+            controller_connected: false,
+        };
+        core.edge_said(edge, edge_to_agent::Body::Uplink(gone), now(4_000_000));
+    }
+    let alone = wakeups_of_an_hour(&mut core, 4_000_100);
+    for (edge, no) in [(NEAR, 1), (FAR, 2)] {
+        core.disconnected(edge, no, "gone", now(8_000_000));
+    }
+    let cut_off = wakeups_of_an_hour(&mut core, 8_000_100);
+    // A probe a second, its window a second, and a little beside.
+    for (wakeups, how) in [(attached, "attached"), (alone, "alone"), (cut_off, "cut off")] {
+        assert!((3_600..20_000).contains(&wakeups), "{how}: {wakeups} in an hour");
+    }
+}
