@@ -57,6 +57,10 @@ lab: ## the lab alone: real processes in network namespaces (root)
 	cargo build --workspace --bins --locked
 	cargo test --locked --test lab -- --test-threads=1 --nocapture
 
+soak: ## the lab's faults over and over (root; ROUNDS=10); a table goes to docs/bench
+	.ci/setup test
+	tests/lab/soak $(or $(ROUNDS),10)
+
 bench: ## criterion benches and load programs; tables go to docs/bench
 	cargo bench --locked
 
