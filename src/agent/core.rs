@@ -330,6 +330,7 @@ impl Core {
             edge_to_agent::Body::Hello(hello) => {
                 if let Some(state) = self.edges.get_mut(edge) {
                     state.has_controller = hello.controller_connected;
+                    state.boot = hello.boot;
                 }
                 self.choose_uplink(now);
             }
@@ -537,8 +538,26 @@ impl Core {
 
     /// The controller's choice of edges to measure.
     pub fn take_edges(&mut self, edges: Vec<proto::EdgeInfo>, now: Now) {
+        for info in &edges {
+            self.look_after_restart(info);
+        }
         self.out.push_back(Output::SaveEdges(edges.clone()));
         self.set_candidates(edges, now.mono);
+    }
+
+    /// An edge that has restarted does not know of the connection: whatever is said to it resets that, and
+    /// the dialler waits its random part of the spread before it comes back. Without this an idle agent
+    /// would find out at its next keep-alive.
+    fn look_after_restart(&mut self, info: &proto::EdgeInfo) {
+        let Some(id) = edge_id(info.id) else { return };
+        let restarted = self
+            .edges
+            .get(id)
+            .is_some_and(|e| e.connection.is_some() && e.boot != 0 && info.boot != 0 && e.boot != info.boot);
+        if restarted {
+            let wanted = self.reports.uplink == Some(id);
+            self.control(id, agent_to_edge::Body::UseUplink(proto::UseUplink { wanted }));
+        }
     }
 
     fn plans(&mut self, plans: &proto::Plans, now: Now) {

@@ -18,6 +18,8 @@ pub struct Edge {
     pub connection: Option<ConnectionNo>,
     /// Anything at all came from it: every packet is a heartbeat.
     pub heard: Option<Mono>,
+    /// Of the process at the other end; 0 before its hello.
+    pub boot: u64,
     pub has_controller: bool,
     pub draining: bool,
     /// It fails to answer, though its connection stands.
@@ -89,6 +91,7 @@ impl Edges {
         };
         edge.connection = Some(connection);
         edge.heard = Some(now);
+        edge.boot = 0;
         edge.silent = false;
         edge.has_controller = false;
         edge.draining = false;
@@ -157,6 +160,7 @@ impl Edge {
             info,
             connection: None,
             heard: None,
+            boot: 0,
             has_controller: false,
             draining: false,
             silent: false,

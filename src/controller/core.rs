@@ -78,7 +78,8 @@ pub struct Counters {
 
 #[derive(Debug, Default)]
 struct Told {
-    candidates: Vec<EdgeId>,
+    /// With their boots.
+    candidates: Vec<(u32, u64)>,
     version: u64,
 }
 
@@ -463,25 +464,32 @@ impl Core {
         let Some(agent) = self.agents.get(id) else { return };
         let region = agent.record.tags.get("region").map(String::as_str);
         let links = &self.links;
-        let mut chosen = self
+        let mut chosen: Vec<_> = self
             .edges
             .candidates(self.settings.candidates, region, id.0, |edge| {
                 links.agent_rtt_us(id, edge)
-            });
+            })
+            .into_iter()
+            .filter_map(|e| Some(self.edges.get(e)?.info()))
+            .collect();
         // Their order is not told, so that a change of rank alone is no news.
-        chosen.sort_unstable();
+        chosen.sort_unstable_by_key(|info| info.id);
         let told = self.told.entry(id).or_default();
-        if told.candidates == chosen {
+        let news = |told: &[(u32, u64)]| {
+            let known = |info: &proto::EdgeInfo| {
+                told.iter()
+                    .any(|&(id, boot)| id == info.id && (info.boot == 0 || info.boot == boot))
+            };
+            told.len() != chosen.len() || !chosen.iter().all(known)
+        };
+        if !news(&told.candidates) {
             return;
         }
         told.version += 1;
-        told.candidates.clone_from(&chosen);
+        told.candidates = chosen.iter().map(|info| (info.id, info.boot)).collect();
         let candidates = proto::Candidates {
             version: told.version,
-            edges: chosen
-                .iter()
-                .filter_map(|&e| Some(self.edges.get(e)?.info()))
-                .collect(),
+            edges: chosen,
         };
         self.tell_agent(id, from_controller::Body::Candidates(candidates));
     }

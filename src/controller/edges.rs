@@ -12,6 +12,8 @@ use crate::{api::model::EdgeState, proto, store::records::EdgeRecord};
 pub struct Edge {
     pub record: EdgeRecord,
     pub connection: Option<Connection>,
+    /// Of the process that registered last.
+    pub boot: u64,
     pub status: proto::EdgeStatus,
     pub version: Option<String>,
     pub last_seen: Option<Wall>,
@@ -46,6 +48,7 @@ impl Edges {
             None => {
                 let edge = Edge {
                     connection: None,
+                    boot: 0,
                     status: proto::EdgeStatus::default(),
                     version: None,
                     last_seen: None,
@@ -79,6 +82,7 @@ impl Edges {
     ) -> Option<EdgeRecord> {
         let edge = self.edges.get_mut(&id)?;
         edge.connection = Some(connection);
+        edge.boot = register.boot;
         edge.version = Some(intake::text(&register.version));
         edge.last_seen = Some(now);
         let before = edge.record.clone();
@@ -185,6 +189,7 @@ impl Edge {
             region: self.record.region.clone().unwrap_or_default(),
             addresses: self.record.addresses.clone(),
             draining: self.state() == EdgeState::Draining,
+            boot: if self.connection.is_some() { self.boot } else { 0 },
         }
     }
 }

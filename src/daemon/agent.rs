@@ -123,5 +123,6 @@ pub(super) fn edge_info(edge: &crate::api::model::JoinEdge) -> proto::EdgeInfo {
         region: edge.region.clone().unwrap_or_default(),
         addresses: edge.addresses.clone(),
         draining: false,
+        boot: 0,
     }
 }

@@ -471,6 +471,7 @@ impl World {
                     region: region.clone().unwrap_or_default(),
                     addresses: vec![SocketAddr::new(node.address, EDGE_PORT).to_string()],
                     draining: false,
+                    boot: 0,
                 }),
                 _ => None,
             })

@@ -113,3 +113,45 @@ fn without_edges_or_controller_it_sleeps_between_probes() {
         assert!((3_600..20_000).contains(&wakeups), "{how}: {wakeups} in an hour");
     }
 }
+
+/// The candidates as the controller has them, through an edge.
+fn candidates(boots: [u64; 2]) -> edge_to_agent::Body {
+    let edges = [NEAR, FAR]
+        .into_iter()
+        .zip(boots)
+        .map(|(id, boot)| proto::EdgeInfo {
+            id: id.get().into(),
+            name: format!("edge-{id:?}"),
+            addresses: vec!["192.0.2.1:4433".into()],
+            boot,
+            ..proto::EdgeInfo::default()
+        });
+    let candidates = proto::Candidates {
+        version: 1,
+        edges: edges.collect(),
+    };
+    let message = proto::FromController {
+        body: Some(from_controller::Body::Candidates(candidates)),
+    };
+    edge_to_agent::Body::Down(prost::Message::encode_to_vec(&message))
+}
+
+#[test]
+fn says_something_to_an_edge_that_has_restarted_so_that_the_dead_connection_ends() {
+    for (boots, spoken_to) in [([5, 6], vec![]), ([5, 0], vec![]), ([5, 7], vec![FAR])] {
+        let mut core = agent();
+        for (edge, boot) in [(NEAR, 5), (FAR, 6)] {
+            core.connected(edge, 1, now(100));
+            let hello = proto::EdgeHello {
+                boot,
+                controller_connected: edge == NEAR,
+                ..proto::EdgeHello::default()
+            };
+            core.edge_said(edge, edge_to_agent::Body::Hello(hello), now(110));
+        }
+        said(&mut core);
+        core.edge_said(NEAR, candidates(boots), now(1_000));
+        let edges: Vec<_> = said(&mut core).into_iter().map(|(edge, _)| edge).collect();
+        assert_eq!(edges, spoken_to, "{boots:?}");
+    }
+}
