@@ -6,7 +6,7 @@ WEB := dashboards/web
 CORRIDOR := target/release/corridor
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 # What takes minutes runs by hand: the lab (make lab), and the long scenarios and loads (make soak).
-LONG := 8_days full_spool flap controller_restart lossy_link middle_link_slow sleep_resume steady five_hundred
+LONG := 8_days full_spool flap controller_restart lossy_link middle_link_slow sleep_resume steady five_hundred whole_demo
 
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
