@@ -25,7 +25,7 @@ fn what_makes_no_sense_is_told_on_one_line_with_its_place() {
     for (more, words) in [
         ("x = 1 ---", &["line 3", "unknown field", "`x`"][..]),
         ("= ---", &["line 3"]),
-        ("seed = \"x\" ---", &["line 3", "integer"]),
+        ("seed = \"x\" ---", &["line 3", "u64"]),
         ("probing = \"soon\" ---", &["line 3", "'soon' is no time"]),
         ("probing = \"200years\" ---", &["line 3", "hundred years"]),
         ("repeat = \"60s\" ---", &["repeat < duration"]),
