@@ -5,7 +5,6 @@ SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
 help: ## this list

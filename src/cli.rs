@@ -4,6 +4,7 @@ mod agent;
 mod class;
 mod client;
 mod config;
+mod demo;
 mod edge;
 mod failure;
 mod output;
@@ -37,6 +38,8 @@ pub struct Cli {
 enum Command {
     /// Run controller, one edge and one agent on this machine
     Up(up::Args),
+    /// Watch a simulated world that goes wrong on schedule
+    Demo(demo::Args),
     /// Run the controller
     Controller(service::ControllerArgs),
     /// Run an edge, enrol one, or drain one
@@ -77,6 +80,7 @@ impl Cli {
         let config = Config::load(self.config.as_deref(), std::env::vars())?;
         match self.command {
             Command::Up(args) => args.run(&config),
+            Command::Demo(args) => args.run(&config),
             Command::Controller(args) => args.run(&config),
             Command::Edge(args) => args.run(&config),
             Command::Agent(args) => args.run(&config),

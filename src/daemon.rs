@@ -3,6 +3,7 @@
 
 mod agent;
 mod controller;
+mod demo;
 mod edge;
 mod local;
 mod logging;
@@ -14,6 +15,7 @@ mod up;
 
 pub use agent::AgentService;
 pub use controller::{ControllerService, LocalAccess};
+pub use demo::Demo;
 pub use edge::EdgeService;
 pub use local::{Question as AgentQuestion, ask as ask_agent};
 pub use logging::start as start_logging;

@@ -1,5 +1,6 @@
 //! The simulation: machines, their clocks and the network between them, in one process and in virtual
-//! time (tokio's clock: paused in tests, running in demos), with the real QUIC stack on top.
+//! time (tokio's paused clock), with the real QUIC stack on top. Tests let time run as fast as it can;
+//! `corridor demo` holds it back to the pace of the real one.
 
 mod clock;
 mod log;

@@ -9,9 +9,18 @@ use super::Failure;
 
 /// Writes one line to stdout. A reader that went away (`| head`) ends the command quietly.
 pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
+    if !written(text)? {
+        std::process::exit(0);
+    }
+    Ok(())
+}
+
+/// Writes one line to stdout; `false` if its reader went away.
+pub fn written(text: impl std::fmt::Display) -> Result<bool, Failure> {
     match writeln!(io::stdout().lock(), "{text}") {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        other => other.map_err(|e| Failure::Runtime(anyhow::Error::new(e).context("stdout"))),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::Runtime(anyhow::Error::new(e).context("stdout"))),
     }
 }
 

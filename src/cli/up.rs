@@ -1,4 +1,4 @@
-//! `corridor up` and `corridor demo`.
+//! `corridor up`.
 
 use std::{net::SocketAddr, path::PathBuf};
 

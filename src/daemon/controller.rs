@@ -108,7 +108,11 @@ impl ControllerService {
         })?;
         let password = first_admin(&store, &*clock).await?;
         let (https_addr, http_addr) = (https.addr(), plain.as_ref().map(Listener::addr));
-        local_access(&store, &data, https_addr, http_addr, ca.pin()?, &*clock).await?;
+        let api = match http_addr {
+            Some(http) => format!("http://{http}"),
+            None => format!("https://{}", loopback(https_addr)),
+        };
+        local_access(&store, &data, api, ca.pin()?, &*clock).await?;
         let router = api::router(state);
         let mut servers = vec![tokio::spawn(own.keep(
             ca.clone(),
@@ -117,12 +121,7 @@ impl ControllerService {
             stop.clone(),
         ))];
         for listener in std::iter::once(https).chain(plain) {
-            let (router, stop) = (router.clone(), stop.clone());
-            servers.push(tokio::spawn(async move {
-                if let Err(error) = listener.serve(router, stop).await {
-                    tracing::error!(%error, "HTTP server ended");
-                }
-            }));
+            servers.push(tokio::spawn(serve(listener, router.clone(), stop.clone())));
         }
         Ok(Self {
             controller,
@@ -156,12 +155,10 @@ impl ControllerService {
             format!("page      {page}"),
             format!("HTTPS     {}", self.public_url),
         ];
-        match &self.password {
-            Some(password) => lines.push(format!("login     {ADMIN}, password {password} (shown only now)")),
-            None => lines.push(format!(
-                "login     {ADMIN}, with the password shown at the first start"
-            )),
-        }
+        lines.push(match &self.password {
+            Some(password) => first_login(password),
+            None => format!("login     {ADMIN}, with the password shown at the first start"),
+        });
         lines
     }
 
@@ -244,8 +241,23 @@ impl Own {
     }
 }
 
+/// Serves until told to stop.
+pub(super) async fn serve(listener: Listener, router: axum::Router, stop: CancellationToken) {
+    if let Err(error) = listener.serve(router, stop).await {
+        tracing::error!(%error, "HTTP server ended");
+    }
+}
+
+/// How the first login is told.
+pub(super) fn first_login(password: &str) -> String {
+    format!("login     {ADMIN}, password {password} (shown only now)")
+}
+
 /// Makes the first account; its password comes back when it is new.
-async fn first_admin(store: &Worker<Box<dyn Store>>, clock: &dyn Clock) -> anyhow::Result<Option<String>> {
+pub(super) async fn first_admin(
+    store: &Worker<Box<dyn Store>>,
+    clock: &dyn Clock,
+) -> anyhow::Result<Option<String>> {
     if !store.run(|store| store.accounts()).await??.is_empty() {
         return Ok(None);
     }
@@ -255,12 +267,12 @@ async fn first_admin(store: &Worker<Box<dyn Store>>, clock: &dyn Clock) -> anyho
     Ok(Some(password))
 }
 
-/// Gives commands on this machine a way in: a new API token at each start, in a file of the owner's.
-async fn local_access(
+/// Gives commands on this machine a way in to the API at the address `api`: a new API token at each start,
+/// in a file of the owner's.
+pub(super) async fn local_access(
     store: &Worker<Box<dyn Store>>,
     data: &Path,
-    https: SocketAddr,
-    http: Option<SocketAddr>,
+    api: String,
     pin: Pin,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
@@ -271,17 +283,6 @@ async fn local_access(
             store.put_bearer(&record)
         })
         .await??;
-    let loopback = |addr: SocketAddr| {
-        if addr.ip().is_unspecified() {
-            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port())
-        } else {
-            addr
-        }
-    };
-    let api = match http {
-        Some(http) => format!("http://{http}"),
-        None => format!("https://{}", loopback(https)),
-    };
     let access = LocalAccess {
         api,
         token,
@@ -292,6 +293,15 @@ async fn local_access(
         &serde_json::to_vec_pretty(&access)?,
     )?;
     Ok(())
+}
+
+/// Where this machine itself reaches what listens on `addr`.
+fn loopback(addr: SocketAddr) -> SocketAddr {
+    if addr.ip().is_unspecified() {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), addr.port())
+    } else {
+        addr
+    }
 }
 
 /// Names and addresses that the HTTPS certificate is for.

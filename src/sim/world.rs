@@ -91,7 +91,7 @@ pub enum WorldError {
 pub struct World {
     spec: WorldSpec,
     network: SimNetwork,
-    ca: Ca,
+    ca: Arc<Ca>,
     rng: StdRng,
     nodes: BTreeMap<String, Node>,
     /// Of services that were killed.
@@ -180,7 +180,7 @@ impl World {
                 source,
             })?;
         }
-        let controller_at = self.address(CONTROLLER, CONTROLLER_PORT)?;
+        let controller_at = self.controller_address()?;
         let settings = self.spec.controller.clone();
         let mesh_probe_size = self.spec.mesh_probe_size;
         let fresh = if repeatable { 0 } else { self.rng.random() };
@@ -302,6 +302,19 @@ impl World {
         Ok(())
     }
 
+    /// Kills everything; what was on its way to disk is there when this completes.
+    pub async fn end(mut self) {
+        let running: Vec<_> = self
+            .names()
+            .filter(|n| self.is_running(n))
+            .map(str::to_owned)
+            .collect();
+        for name in running {
+            // It runs, so it can be killed.
+            let _ = self.kill(&name).await;
+        }
+    }
+
     /// Handshakes that ended well, so far.
     pub fn handshakes(&self) -> u64 {
         let running = self.nodes.values().map(|node| accepted(node.running.as_ref()));
@@ -383,6 +396,16 @@ impl World {
             Some(Running::Controller(controller)) => Ok(controller.handle()),
             _ => Err(WorldError::Stopped(CONTROLLER.to_owned())),
         }
+    }
+
+    /// Where edges reach the controller, `host:port`.
+    pub fn controller_address(&self) -> Result<String, WorldError> {
+        self.address(CONTROLLER, CONTROLLER_PORT)
+    }
+
+    /// Who signs everybody's certificates.
+    pub fn ca(&self) -> Arc<Ca> {
+        self.ca.clone()
     }
 
     /// The controller's store; `None` while nothing has opened it.

@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod demo;
 mod errors;
 mod harness;
 mod hostile;

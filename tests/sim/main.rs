@@ -106,3 +106,9 @@ scenarios! {
     steady
     two_edges_flap
 }
+
+/// A whole round of what `corridor demo` shows, by the expectations in its file.
+#[test]
+fn whole_demo() {
+    check("demo", include_str!("../../src/sim/demo.toml"));
+}

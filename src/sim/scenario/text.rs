@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
 use crate::store::records::Role;
 
@@ -16,10 +17,19 @@ impl<'de> Deserialize<'de> for Span {
         if text == "0" {
             return Ok(Self(Duration::ZERO));
         }
-        humantime::parse_duration(&text)
-            .map(Self)
-            .map_err(|e| serde::de::Error::custom(format!("'{text}' is no time: {e}")))
+        parsed(&text, &text).map(Self)
     }
+}
+
+/// Far beyond any use, and far from where sums of times overflow.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+fn parsed<E: serde::de::Error>(span: &str, text: &str) -> Result<Duration, E> {
+    let d = humantime::parse_duration(span).map_err(|e| E::custom(format!("'{text}' is no time: {e}")))?;
+    if d > LONGEST {
+        return Err(E::custom(format!("'{text}' is longer than a hundred years")));
+    }
+    Ok(d)
 }
 
 /// A span that may be negative: `-1h`.
@@ -35,8 +45,7 @@ impl<'de> Deserialize<'de> for Signed {
             Some(rest) => (-1, rest),
             None => (1, text.as_str()),
         };
-        let d = humantime::parse_duration(rest)
-            .map_err(|e| serde::de::Error::custom(format!("'{text}' is no time: {e}")))?;
+        let d = parsed(rest, &text)?;
         let us = i64::try_from(d.as_micros()).map_err(serde::de::Error::custom)?;
         Ok(Self { us: sign * us })
     }
@@ -50,8 +59,11 @@ pub struct Scenario {
     pub about: String,
     #[serde(default = "one")]
     pub seed: u64,
-    /// Virtual time from start to end.
+    /// Time from start to end.
     pub duration: Span,
+    /// When watched, what happens from this time to the end happens again and again. Classes that are
+    /// created in it get another id each time.
+    pub repeat: Option<Span>,
     /// Stores and spools in files instead of in memory.
     #[serde(default)]
     pub on_disk: bool,
@@ -70,11 +82,11 @@ pub struct Scenario {
     pub edges: BTreeMap<String, Edge>,
     pub agents: BTreeMap<String, Agent>,
     #[serde(default)]
-    pub links: Vec<Between>,
+    pub links: Vec<Spanned<Between>>,
     #[serde(default, rename = "at")]
-    pub actions: Vec<Do>,
+    pub actions: Vec<Spanned<Do>>,
     #[serde(default, rename = "expect")]
-    pub expectations: Vec<Expect>,
+    pub expectations: Vec<Spanned<Expect>>,
     /// Parts of messages at ERROR that are part of the scenario.
     #[serde(default)]
     pub expect_errors: Vec<String>,

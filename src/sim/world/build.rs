@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +29,7 @@ const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub(super) async fn world(spec: WorldSpec) -> Result<World, WorldError> {
     let mut rng = StdRng::seed_from_u64(spec.seed);
     let issued = spec.start - spec.certificates_age;
-    let ca = Ca::ephemeral(issued, &mut rng)?;
+    let ca = Arc::new(Ca::ephemeral(issued, &mut rng)?);
     let network = SimNetwork::new(spec.seed);
     network.set_default(spec.default_link);
     let mut world = World {
