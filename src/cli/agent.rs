@@ -193,6 +193,17 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
             leg.switches,
             if leg.at_risk { ", at risk" } else { "" },
         ))?;
+        output::line(output::table(
+            ["ROUTE", "RTT p90", "SENT", "LOST"],
+            leg.routes.iter().map(|r| {
+                [
+                    output::chain(&r.edges),
+                    output::ms(r.rtt_ms),
+                    r.sent.to_string(),
+                    r.lost.to_string(),
+                ]
+            }),
+        ))?;
     }
     Ok(())
 }
