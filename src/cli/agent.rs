@@ -130,6 +130,7 @@ fn run(data: &std::path::Path, config: &Config) -> Result<(), Failure> {
         let stop = daemon::stop_signal();
         let agent = AgentService::start(daemon::system()?, data.to_owned(), &config.agent)?;
         tracing::info!(subject = %agent.subject, "agent runs");
+        tokio::spawn(daemon::keep_small());
         stop.await;
         agent.stop().await;
         Ok(())
