@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
+MINUTES ?= 2
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 # What takes minutes runs by hand: the lab (make lab), and the long scenarios and loads (make soak).
 LONG := 8_days full_spool flap controller_restart lossy_link middle_link_slow sleep_resume steady five_hundred
@@ -61,8 +62,10 @@ soak: ## the long scenarios and loads
 	cargo build --workspace --bins --locked
 	cargo test --locked --test sim --test api -- $(LONG)
 
-bench: ## criterion benches and load programs; tables go to docs/bench
-	cargo bench --locked
+bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
+	cargo build --release --locked -p corridor-agent-footprint
+	@mkdir -p docs/bench
+	target/release/agent_footprint --minutes $(MINUTES) --out docs/bench/agent-footprint.md
 
 clean:
 	cargo clean

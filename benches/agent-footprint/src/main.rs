@@ -78,7 +78,7 @@ enum Mode {
         route: Vec<Sizes>,
         /// What a peer's probes and the answers to them are; without, there is no peer
         #[arg(long)]
-        answer: Vec<Sizes>,
+        peer: Vec<Sizes>,
     },
 }
 
@@ -99,7 +99,7 @@ fn main() -> anyhow::Result<()> {
             to,
             link,
             route,
-            answer,
-        }) => runtime.block_on(bare::probe(&certificate, &to, bare::Load { link, route, answer })),
+            peer,
+        }) => runtime.block_on(bare::probe(&certificate, &to, bare::Load { link, route, peer })),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
-    process::{ChildStdin, ChildStdout},
+    process::{ChildStdin, ChildStdout, Command},
     signal::unix::{SignalKind, signal},
 };
 
@@ -92,8 +92,9 @@ struct Measured {
     deployment: Deployment,
     /// Sends the agent's own probes.
     probing: Bare,
-    /// Sends as many datagrams as the agent, answers to its peer's probes among them.
+    /// Sends them, and answers as many probes of a peer as the agent does.
     all: Bare,
+    reflectors: Bare,
 }
 
 async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<Vec<Phase>> {
@@ -102,29 +103,24 @@ async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<
     let node = net.node(&hub, "agent")?;
     let deployment = Deployment::start(corridor, dir, hub.clone(), node).await?;
     let edges = deployment.begin_class().await?;
-    let (routes, answers) = (
-        edges
-            .iter()
-            .map(|&n| sizes::route(n))
-            .collect::<Result<Vec<_>, _>>()?,
-        edges
-            .iter()
-            .map(|&n| sizes::answer(n))
-            .collect::<Result<Vec<_>, _>>()?,
-    );
+    let sizes = |of: fn(usize) -> anyhow::Result<Sizes>| {
+        edges.iter().map(|&n| of(n)).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let (routes, peers) = (sizes(sizes::route)?, sizes(sizes::peer)?);
     let certificate = rcgen::generate_simple_self_signed([bare::NAME.to_owned()])?;
     let (public, secret) = (dir.join("reflector.crt"), dir.join("reflector.key"));
     fs::write(&public, certificate.cert.der())?;
     fs::write(&secret, certificate.signing_key.serialize_der())?;
-    let _reflectors = reflectors(&hub, dir, &public, &secret).await?;
-    let mut client = async |name: &str, answers: &[Sizes]| {
+    let reflectors = reflectors(&hub, dir, &public, &secret).await?;
+    let mut client = async |name: &str, peers: &[Sizes]| {
         let node = net.node(&hub, name)?;
-        Bare::start(&node, name, dir, &public, &routes, answers).await
+        client(&node, name, dir, &public, &routes, peers).await
     };
     let mut measured = Measured {
         deployment,
         probing: client("bare-probes", &[]).await?,
-        all: client("bare-all", &answers).await?,
+        all: client("bare-all", &peers).await?,
+        reflectors,
     };
     let in_class = Duration::from_secs(60 * args.minutes);
     let idle = Duration::from_secs(60 * args.idle.unwrap_or(args.minutes.div_ceil(2)));
@@ -144,6 +140,7 @@ impl Measured {
     async fn tell(&mut self, tier: &str) -> anyhow::Result<()> {
         self.probing.ask(tier).await?;
         self.all.ask(tier).await?;
+        self.reflectors.ask(tier).await?;
         Ok(())
     }
 
@@ -159,6 +156,7 @@ impl Measured {
         let load_before = load()?;
         tokio::time::sleep(length).await;
         self.deployment.check()?;
+        self.reflectors.process.check()?;
         let after = self.deployment.teacher.read()?;
         let probing = self.probing.span(probing).await?;
         let all = self.all.span(all).await?;
@@ -185,7 +183,7 @@ fn load() -> anyhow::Result<f64> {
     Ok(first.parse()?)
 }
 
-/// A bare client.
+/// This program once more, as a bare client or as the reflectors.
 struct Bare {
     process: Process,
     stdin: ChildStdin,
@@ -193,47 +191,30 @@ struct Bare {
 }
 
 impl Bare {
-    async fn start(
-        node: &Node,
-        name: &str,
-        dir: &Path,
-        certificate: &Path,
-        routes: &[Sizes],
-        answers: &[Sizes],
-    ) -> anyhow::Result<Self> {
-        let mut command = node.command(&std::env::current_exe()?);
-        command.arg("bare").arg("--certificate").arg(certificate);
-        command.args(["--link", &sizes::link()?.to_string()]);
-        for port in REFLECTORS {
-            command.args(["--to", &SocketAddr::new(node.hub.into(), port).to_string()]);
-        }
-        for (option, sizes) in [("--route", routes), ("--answer", answers)] {
-            for sizes in sizes {
-                command.args([option, &sizes.to_string()]);
-            }
-        }
+    fn start(name: &str, dir: &Path, mut command: Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Process::start(name, dir, command)?;
         let stdin = process.child.stdin.take().context("no stdin")?;
         let stdout = process.child.stdout.take().context("no stdout")?;
-        let mut bare = Self {
+        Ok(Self {
             process,
             stdin,
             answers: BufReader::new(stdout).lines(),
-        };
-        // It answers once it is connected.
-        bare.ask("idle").await?;
-        Ok(bare)
+        })
     }
 
     async fn ask(&mut self, command: &str) -> anyhow::Result<Sent> {
         self.stdin.write_all(format!("{command}\n").as_bytes()).await?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<Sent> {
         let line = tokio::time::timeout(ANSWER, self.answers.next_line())
             .await
-            .context("the bare client does not answer")??
-            .context("the bare client has ended")?;
+            .context("a bare process does not answer")??
+            .context("a bare process has ended")?;
         let mut counts = line.split(' ').map(str::parse::<u64>);
-        let mut count = || counts.next().context("the bare client's answer is short");
+        let mut count = || counts.next().context("a bare process's answer is short");
         Ok(Sent {
             probes: count()??,
             answers: count()??,
@@ -255,8 +236,34 @@ impl Bare {
     }
 }
 
-/// The process that answers the bare clients; it ends when its stdin does.
-async fn reflectors(hub: &Node, dir: &Path, certificate: &Path, key: &Path) -> anyhow::Result<Process> {
+/// A bare client in `node`, connected.
+async fn client(
+    node: &Node,
+    name: &str,
+    dir: &Path,
+    certificate: &Path,
+    routes: &[Sizes],
+    peers: &[Sizes],
+) -> anyhow::Result<Bare> {
+    let mut command = node.command(&std::env::current_exe()?);
+    command.arg("bare").arg("--certificate").arg(certificate);
+    command.args(["--link", &sizes::link()?.to_string()]);
+    for port in REFLECTORS {
+        command.args(["--to", &SocketAddr::new(node.hub.into(), port).to_string()]);
+    }
+    for (option, sizes) in [("--route", routes), ("--peer", peers)] {
+        for sizes in sizes {
+            command.args([option, &sizes.to_string()]);
+        }
+    }
+    let mut bare = Bare::start(name, dir, command)?;
+    // It answers once it is connected.
+    bare.ask("idle").await?;
+    Ok(bare)
+}
+
+/// The process that answers the bare clients, listening.
+async fn reflectors(hub: &Node, dir: &Path, certificate: &Path, key: &Path) -> anyhow::Result<Bare> {
     let mut command = hub.command(&std::env::current_exe()?);
     command.arg("reflect");
     command
@@ -267,13 +274,7 @@ async fn reflectors(hub: &Node, dir: &Path, certificate: &Path, key: &Path) -> a
     for port in REFLECTORS {
         command.args(["--listen", &format!("0.0.0.0:{port}")]);
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Process::start("reflectors", dir, command)?;
-    let stdout = process.child.stdout.take().context("no stdout")?;
-    let mut lines = BufReader::new(stdout).lines();
-    tokio::time::timeout(ANSWER, lines.next_line())
-        .await
-        .context("the reflectors do not answer")??
-        .context("the reflectors have ended")?;
-    Ok(process)
+    let mut reflectors = Bare::start("reflectors", dir, command)?;
+    reflectors.answer().await?;
+    Ok(reflectors)
 }

@@ -78,12 +78,12 @@ pub fn route(edges: usize) -> anyhow::Result<Sizes> {
     })
 }
 
-/// The answer to a peer's probe along such a route, and the probe: stamped on the way here only.
-pub fn answer(edges: usize) -> anyhow::Result<Sizes> {
+/// A peer's probe along such a route as it comes here, stamped on the way, and the answer to it as it goes.
+pub fn peer(edges: usize) -> anyhow::Result<Sizes> {
     let (probe, echo) = along(edges, edges, edges)?;
     Ok(Sizes {
-        out: echo,
-        back: probe,
+        out: probe,
+        back: echo,
     })
 }
 
@@ -130,7 +130,7 @@ mod tests {
         let (one, two) = (route(1).unwrap(), route(2).unwrap());
         assert_eq!(two.out, one.out + 2, "two bytes an edge");
         assert_eq!(two.back, one.back + 2 + 2 * 8, "and two stamps");
-        let answer = answer(1).unwrap();
-        assert_eq!((answer.out, answer.back), (one.back - 8, one.out + 8));
+        let peer = peer(1).unwrap();
+        assert_eq!((peer.out, peer.back), (one.out + 8, one.back - 8));
     }
 }

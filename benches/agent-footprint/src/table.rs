@@ -15,7 +15,7 @@ pub struct Span {
     pub before: Reading,
     pub after: Reading,
     pub probes: u64,
-    /// Answers to a peer's probes, or what stands for them.
+    /// To a peer's probes.
     pub answers: u64,
 }
 
@@ -108,7 +108,7 @@ impl Span {
     }
 }
 
-/// See DESIGN's goals; of the agent's ratio, that to the client that sends the same probes.
+/// What the agent shall not exceed in a phase.
 struct Goal {
     phase: &'static str,
     what: &'static str,
@@ -143,8 +143,8 @@ const GOALS: [Goal; 5] = [
     },
     Goal {
         phase: "idle",
-        what: "resident at most, MB",
-        figure: |p| p.agent.after.memory.peak as f64 * 1024.0 / 1e6,
+        what: "resident, MB",
+        figure: |p| p.agent.after.memory.now as f64 * 1024.0 / 1e6,
         at_most: 10.0,
     },
 ];
@@ -246,12 +246,15 @@ They read no clock, keep no books, encode nothing, write nothing to disk, report
 
 - **its probes**: what the agent asks: 10/s along each of three routes and 1/s to each of three edges, on
   one grid; idle, 1/s to one edge and five a minute to each other.
-- **all datagrams**: the same, and in class as many again as the agent's answers to its peer's probes, at
-  times of their own, as a peer's are. What a client must do that carries as much as the agent does.
+- **all datagrams**: the same, and in class it answers 30 probes a second of a peer, as the agent does. This
+  is the client that carries as much as the agent.
 
 CPU is the kernel's count of user and system time (`/proc/PID/stat`); the kernel's own work to hand a packet
 over a virtual pair is in it, for all alike. Traffic is the pair's counters, IP headers included. Counts of
 the agent's probes are its own (`corridor agent status`), of windows that have closed.
+
+Resident memory counts pages of the program's file, which the kernel maps 64 KiB around each page that is
+used, and can drop at any time; what is the process's own is RssAnon.
 ";
 
 #[cfg(test)]
