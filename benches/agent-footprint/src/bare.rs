@@ -102,7 +102,8 @@ pub async fn probe(certificate: &Path, to: &[SocketAddr], load: Load) -> anyhow:
             command = commands.next_line() => match command?.as_deref() {
                 None => return Ok(()),
                 Some(command) => {
-                    let before = std::mem::replace(&mut tier, Tier::of(command, tier));
+                    let before = tier;
+                    tier = Tier::of(command, before);
                     writeln!(io::stdout(), "{probes} {}", answers.load(Ordering::Relaxed))?;
                     if tier != before {
                         // What is next while idle may be a second away.
