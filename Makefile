@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
+MINUTES ?= 2
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
@@ -60,8 +61,10 @@ soak: ## the lab's faults over and over (root; ROUNDS=10); a table goes to docs/
 	.ci/setup test
 	tests/lab/soak $(or $(ROUNDS),10)
 
-bench: ## criterion benches and load programs; tables go to docs/bench
-	cargo bench --locked
+bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
+	cargo build --release --locked -p corridor-agent-footprint
+	@mkdir -p docs/bench
+	target/release/agent_footprint --minutes $(MINUTES) --out docs/bench/agent-footprint.md
 
 clean:
 	cargo clean

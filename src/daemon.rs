@@ -10,6 +10,7 @@ mod logging;
 mod machine;
 mod renewal;
 mod rescue;
+mod resident;
 mod signals;
 mod up;
 
@@ -20,5 +21,6 @@ pub use edge::EdgeService;
 pub use local::{Question as AgentQuestion, ask as ask_agent};
 pub use logging::start as start_logging;
 pub use machine::{default_data, system};
+pub use resident::keep_small;
 pub use signals::stop_signal;
 pub use up::{Options as UpOptions, Up};

@@ -121,8 +121,11 @@ const REDIAL_AFTER: Duration = super::edges::SILENT;
 const REDIAL_EVERY: Duration = Duration::from_secs(15);
 /// A jump of boot time against monotonic time beyond this is a sleep.
 const SLEPT: Duration = Duration::from_secs(2);
-/// How often this machine's own load is read, and the trusted time saved.
+/// How often this machine's own load is read.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
+/// How often the trusted time is saved: it is a lower bound, and each time the disk must sync. It is saved
+/// at the end, too.
+const SAVE_TIME: Duration = Duration::from_secs(600);
 
 impl Agent {
     pub fn start(setup: Setup) -> Result<Self, EndpointError> {
@@ -162,6 +165,7 @@ impl Agent {
             next_request: 1,
             load: host::Load::of(&setup.machine),
             next_housekeeping: now,
+            next_save: now,
             boot_lead: 0,
             machine: setup.machine,
         };
@@ -210,6 +214,7 @@ struct Main {
     next_request: u64,
     load: host::Load,
     next_housekeeping: Mono,
+    next_save: Mono,
     /// Boot time less monotonic time at the last turn, in nanoseconds.
     boot_lead: i64,
 }
@@ -261,6 +266,7 @@ impl Main {
         crate::clock::sleep(&*clock, Duration::from_millis(50)).await;
         self.dialers.clear();
         self.endpoint.close(CloseCode::ShuttingDown, "agent stops").await;
+        self.save_time();
         self.disk.close().await;
     }
 
@@ -501,17 +507,25 @@ impl Main {
         }
         self.core.host(host);
         self.redial_silent(now);
-        if let Some(data) = &self.data {
-            let (time, path) = (
-                self.standing.time().clone(),
-                crate::identity::Material::time_path(data),
-            );
-            let _ = spool.submit(move |_| {
-                if let Err(error) = time.save(&path) {
-                    tracing::warn!(%error, "controller's time not saved");
-                }
-            });
+        let learnt = self.standing.time().read().source == Source::Learnt;
+        if learnt && now >= self.next_save {
+            self.next_save = now + SAVE_TIME;
+            self.save_time();
         }
+    }
+
+    /// Keeps the controller's time, if it is known, for the next start.
+    fn save_time(&self) {
+        let Some(data) = &self.data else { return };
+        let (time, path) = (
+            self.standing.time().clone(),
+            crate::identity::Material::time_path(data),
+        );
+        let _ = self.disk.worker().submit(move |_| {
+            if let Err(error) = time.save(&path) {
+                tracing::warn!(%error, "controller's time not saved");
+            }
+        });
     }
 
     fn redial_silent(&mut self, now: Mono) {

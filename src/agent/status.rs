@@ -1,9 +1,10 @@
 //! What the agent says of itself: `corridor agent status`.
 
+use corridor_probes::EdgeId;
 use serde::{Deserialize, Serialize};
 
 use super::core::{Core, Key, Now};
-use crate::reporting::route_from;
+use crate::reporting::{About, route_from};
 
 /// The agent's own view, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct AgentReport {
     pub legs: Vec<LegReport>,
     pub reports_closed: u64,
     pub reports_acknowledged: u64,
+    /// Other agents' route probes that were answered.
+    #[serde(default)]
+    pub answered: u64,
     /// Datagrams and messages that could not be understood, or were not for this agent.
     pub refused: u64,
     /// This machine's wall clock less the controller's time; absent until that is known.
@@ -50,15 +54,24 @@ pub struct LegReport {
     pub switches: u64,
     pub at_risk: bool,
     pub reason: serde_json::Value,
+    /// The installed routes, the primary first.
+    #[serde(default)]
+    pub routes: Vec<RouteReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouteReport {
+    pub edges: Vec<String>,
+    /// The 90th percentile of the last round trips.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    pub sent: u64,
+    pub lost: u64,
 }
 
 /// Collects it.
 pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
-    let name = |id| {
-        core.edges
-            .get(id)
-            .map_or_else(|| id.to_string(), |e| e.info.name.clone())
-    };
+    let name = |id| name(core, id);
     let edges = core
         .edges
         .iter()
@@ -88,6 +101,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
                 .and_then(route_from)
                 .map(|r| r.edges().map(name).collect())
                 .unwrap_or_default(),
+            routes: routes(core, &leg.class),
             class: leg.class,
             plan: leg.plan,
             switches: leg.switches,
@@ -104,7 +118,33 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         legs,
         reports_closed: core.counters.reports,
         reports_acknowledged: core.counters.acknowledged,
+        answered: core.counters.answered,
         refused: core.counters.refused + core.counters.malformed,
         clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),
     }
+}
+
+fn name(core: &Core, id: EdgeId) -> String {
+    core.edges
+        .get(id)
+        .map_or_else(|| id.to_string(), |e| e.info.name.clone())
+}
+
+/// The routes that are installed for a class.
+fn routes(core: &Core, class: &str) -> Vec<RouteReport> {
+    let of_class = |about: About| matches!(about, About::Route { class: its, .. } if its == class);
+    core.legs
+        .routes()
+        .filter(|&(leg, route)| core.legs.about(leg, route).is_some_and(of_class))
+        .map(|(leg, route)| {
+            let session = core.prober.session(Key::Route(leg, route));
+            let totals = session.map(|s| s.totals()).unwrap_or_default();
+            RouteReport {
+                edges: route.edges().map(|id| name(core, id)).collect(),
+                rtt_ms: session.and_then(|s| s.usual_rtt()).map(|d| d.as_secs_f64() * 1e3),
+                sent: totals.sent.into(),
+                lost: totals.lost().into(),
+            }
+        })
+        .collect()
 }

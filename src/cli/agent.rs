@@ -130,6 +130,7 @@ fn run(data: &std::path::Path, config: &Config) -> Result<(), Failure> {
         let stop = daemon::stop_signal();
         let agent = AgentService::start(daemon::system()?, data.to_owned(), &config.agent)?;
         tracing::info!(subject = %agent.subject, "agent runs");
+        tokio::spawn(daemon::keep_small());
         stop.await;
         agent.stop().await;
         Ok(())
@@ -192,6 +193,17 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
             leg.plan,
             leg.switches,
             if leg.at_risk { ", at risk" } else { "" },
+        ))?;
+        output::line(output::table(
+            ["ROUTE", "RTT p90", "SENT", "LOST"],
+            leg.routes.iter().map(|r| {
+                [
+                    output::chain(&r.edges),
+                    output::ms(r.rtt_ms),
+                    r.sent.to_string(),
+                    r.lost.to_string(),
+                ]
+            }),
         ))?;
     }
     Ok(())

@@ -134,6 +134,7 @@ fn status_has_the_shape_that_scripts_rely_on() {
     assert_eq!(own["subject"], "student-1");
     assert_eq!(own["uplink"], "local");
     assert_eq!(own["legs"][0]["class"], "c", "{own}");
+    assert_eq!(own["legs"][0]["routes"][0]["edges"][0], "local", "{own}");
     let text = run(["agent", "status", "--data", &data]).ok();
     assert!(
         text.contains("agent of student-1") && text.contains("class c: by local"),
