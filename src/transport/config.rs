@@ -26,6 +26,10 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 pub const TRUNK_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Leaves room for two that are lost.
 pub const TRUNK_KEEP_ALIVE: Duration = Duration::from_secs(3);
+/// Between two stateless resets. An edge that restarts owes one to each of its agents; with quinn's 20 ms the
+/// last of 500 wait for theirs through ever longer retransmissions. Only packets with a connection id of ours
+/// are answered, and by shorter ones, so that nothing can be played back and forth.
+pub const RESET_INTERVAL: Duration = Duration::from_millis(1);
 /// Whoever probes without being known should not hold state for long.
 pub const PROBE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// NATs forget UDP after 30 s and more (RFC 4787 asks for 120, many do not). The client alone sends them:

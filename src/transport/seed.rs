@@ -47,6 +47,7 @@ impl Secrets {
         let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&rng.random::<[u8; 32]>());
         let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
         endpoint.rng_seed(Some(rng.random()));
+        endpoint.min_reset_interval(config::RESET_INTERVAL);
         // Within quinn's bounds; were it not, quinn's default, which is the same, would stay.
         let _ = endpoint.max_udp_payload_size(config::MAX_UDP_PAYLOAD);
         endpoint.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
