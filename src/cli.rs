@@ -39,6 +39,11 @@ enum Command {
     /// Run controller, one edge and one agent on this machine
     Up(up::Args),
     /// Watch a simulated world that goes wrong on schedule
+    ///
+    /// Teachers and students on four continents, edges and a controller run in this process over a
+    /// simulated network, at the pace of real time, with the page open on them. What is done to them is
+    /// printed line by line as it happens. It needs no privileges, talks to nobody outside, and leaves
+    /// nothing behind.
     Demo(demo::Args),
     /// Run the controller
     Controller(service::ControllerArgs),

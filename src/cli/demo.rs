@@ -18,10 +18,6 @@ use crate::{
 const MAX_SCENARIO: u64 = 1 << 20;
 
 /// `corridor demo`
-///
-/// A teacher and students on several continents, edges and a controller run in this process over a
-/// simulated network, at the pace of real time, with the page open on them. What is done to them is printed line by
-/// line as it happens. It needs no privileges, talks to nobody outside, and leaves nothing behind.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Plain HTTP address of the page, on loopback [default: 127.0.0.1:8420]

@@ -13,10 +13,11 @@ export interface TimeSpan {
   to: number
 }
 
-/** The span up to now, or up to the end of a class that is over, and no shorter than a minute. A class not known yet counts as live. */
+/** The span up to now, or up to the end of a class that is over; from the class's beginning at the earliest, and no shorter than a minute. A class not known yet counts as live. */
 export function spanOf(row: ClassStatus | null, range: Range, now: number): TimeSpan {
   const to = (row?.state === 'ended' ? parse(row.ended) : undefined) ?? now
-  const began = parse(row?.began) ?? parse(row?.start) ?? to - LENGTH_MS['15m']
-  const from = range === 'all' ? began : to - LENGTH_MS[range]
+  const began = parse(row?.began) ?? parse(row?.start)
+  const asked = to - LENGTH_MS[range === 'all' ? '15m' : range]
+  const from = range === 'all' ? (began ?? asked) : Math.max(began ?? asked, asked)
   return { from: Math.min(from, to - 60_000), to }
 }

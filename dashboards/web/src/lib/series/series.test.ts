@@ -73,5 +73,6 @@ test('spans end now, or with the class', () => {
   expect(spanOf(null, '15m', 1e9)).toEqual({ from: 1e9 - 900_000, to: 1e9 })
   expect(spanOf(row({ began: new Date(5e8).toISOString() }), 'all', 1e9)).toEqual({ from: 5e8, to: 1e9 })
   expect(spanOf(row({ state: 'ended', ended: new Date(9e8).toISOString() }), '15m', 1e9)).toEqual({ from: 9e8 - 900_000, to: 9e8 })
+  expect(spanOf(row({ began: new Date(1e9 - 120_000).toISOString() }), '15m', 1e9)).toEqual({ from: 1e9 - 120_000, to: 1e9 })
   expect(spanOf(row({ began: new Date(1e9 + 5).toISOString() }), 'all', 1e9)).toEqual({ from: 1e9 - 60_000, to: 1e9 })
 })
