@@ -57,8 +57,9 @@ lab: ## the lab alone: real processes in network namespaces (root)
 	cargo build --workspace --bins --locked
 	cargo test --locked --test lab -- --test-threads=1 --nocapture
 
-soak: ## the lab's faults over and over (root; ROUNDS=10); a table goes to docs/bench
+soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	.ci/setup test
+	cargo test --locked --test sim -- --ignored --nocapture
 	tests/lab/soak $(or $(ROUNDS),10)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench

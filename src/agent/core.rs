@@ -173,6 +173,8 @@ const REPORT_EVENTS: Duration = Duration::from_millis(200);
 /// See [`Core::step_every`].
 const STEPS_BETWEEN_PROBES: u32 = 10;
 const SLOWEST_STEP: Duration = Duration::from_secs(5);
+/// Silence means something within seconds only where probes are not rarer.
+const OFTEN: Duration = Duration::from_secs(1);
 /// How often the controller's time is asked for.
 const TIME_EVERY: Duration = Duration::from_secs(600);
 
@@ -445,7 +447,7 @@ impl Core {
 
     /// Whether silence of this edge means something: it is probed every second or more.
     pub fn is_probed_often(&self, edge: EdgeId) -> bool {
-        self.in_class() || self.nearest() == Some(edge)
+        self.pace <= OFTEN && (self.in_class() || self.nearest() == Some(edge))
     }
 
     pub fn in_class(&self) -> bool {

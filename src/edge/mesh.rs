@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     num::NonZeroU32,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -173,6 +173,9 @@ async fn connect(
         .await?)
 }
 
+/// While nothing is forwarded no silence of a next hop matters, and only probes need steps.
+const REST: Duration = Duration::from_secs(1);
+
 /// One step of the grid: sends the mesh probes that are due and finds silent next hops. Answers when to
 /// come again.
 pub async fn step(shared: &Shared, size: usize) -> Mono {
@@ -202,12 +205,17 @@ pub async fn step(shared: &Shared, size: usize) -> Mono {
         tokio::task::yield_now().await;
     }
     let now = shared.now();
-    let (notices, wakeup) = {
+    let (notices, wakeup, forwards) = {
         let mut datagrams = shared.datagrams();
-        (datagrams.next_hops.poll(now), datagrams.mesh.next_wakeup())
+        let notices = datagrams.next_hops.poll(now);
+        let forwards = datagrams.next_hops.has_senders();
+        // Under the lock, so that a datagram that is forwarded from now on finds it.
+        shared.resting.store(!forwards, Ordering::Relaxed);
+        (notices, datagrams.mesh.next_wakeup(), forwards)
     };
     shared.tell(notices);
-    wakeup.unwrap_or(now + GRID).clamp(now, now + GRID)
+    let latest = now + if forwards { GRID } else { REST };
+    wakeup.unwrap_or(latest).clamp(now, latest)
 }
 
 /// Moves the windows that have closed into the report.

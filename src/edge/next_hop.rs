@@ -82,6 +82,11 @@ impl NextHops {
         self.hops.entry(peer).or_default().rtt = Some(rtt);
     }
 
+    /// Whether anybody sent by any hop of late.
+    pub fn has_senders(&self) -> bool {
+        self.hops.values().any(|hop| !hop.senders.is_empty())
+    }
+
     /// Forgets a peer that is no longer part of the mesh.
     pub fn remove(&mut self, peer: EdgeId) {
         self.hops.remove(&peer);

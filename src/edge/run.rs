@@ -275,6 +275,7 @@ impl Main {
                     Some(told) => self.told(told),
                     None => return,
                 },
+                () = self.shared.grid.notified() => {}
                 () = clock.sleep_until(wakeup) => {}
             }
             wakeup = mesh::step(&self.shared, self.mesh_probe_size).await;

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use corridor_probes::{AgentId, EdgeId, Mono};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{
     datagrams::{Datagrams, Sender, Verdict},
@@ -61,6 +61,9 @@ pub struct Shared {
     /// Messages for the controller that were dropped because it was out of reach or slow.
     pub uplink_dropped: AtomicU64,
     pub out: AtomicU64,
+    /// Nothing is being forwarded, so that the grid's steps are not taken, until something is.
+    pub resting: AtomicBool,
+    pub grid: Notify,
 }
 
 impl Shared {
@@ -75,6 +78,8 @@ impl Shared {
             local_drops: AtomicU64::new(0),
             uplink_dropped: AtomicU64::new(0),
             out: AtomicU64::new(0),
+            resting: AtomicBool::new(false),
+            grid: Notify::new(),
         })
     }
 
@@ -104,12 +109,18 @@ impl Shared {
             Ok(Verdict::Reply) => {
                 self.send(connection, buffer);
             }
-            Ok(Verdict::ToEdge(id)) => match self.table().edges.get(&id) {
-                Some(next) => {
-                    self.send(next, buffer);
+            Ok(Verdict::ToEdge(id)) => {
+                match self.table().edges.get(&id) {
+                    Some(next) => {
+                        self.send(next, buffer);
+                    }
+                    None => self.count_drop(),
                 }
-                None => self.count_drop(),
-            },
+                // From now on its silence counts.
+                if self.resting.swap(false, Ordering::Relaxed) {
+                    self.grid.notify_one();
+                }
+            }
             Ok(Verdict::ToAgent(id)) => match self.table().agents.get(&id) {
                 Some(agent) => {
                     self.send(&agent.connection, buffer);

@@ -70,9 +70,10 @@ fn check(name: &str, toml: &str) {
 }
 
 macro_rules! scenarios {
-    ($($name:ident)*) => {
+    ($($(#[$attribute:meta])* $name:ident)*) => {
         $(
             #[test]
+            $(#[$attribute])*
             fn $name() {
                 check(stringify!($name), include_str!(concat!("scenarios/", stringify!($name), ".toml")));
             }
@@ -96,6 +97,7 @@ scenarios! {
     address_change
     agent_offline_full_spool
     clocks
+    #[ignore = "minutes: make soak"]
     controller_away_8_days
     controller_restart
     edge_dies
@@ -109,6 +111,7 @@ scenarios! {
 
 /// A whole round of what `corridor demo` shows, by the expectations in its file.
 #[test]
+#[ignore = "minutes: make soak"]
 fn whole_demo() {
     check("demo", include_str!("../../src/sim/demo.toml"));
 }
