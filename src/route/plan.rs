@@ -226,7 +226,9 @@ fn decide(
     if settling && candidates.measured > current.measured {
         let best = candidates.ranked.first()?;
         let first = first_cause(snapshot, leg, best, None);
-        return (best.route != from).then(|| (best.clone(), first));
+        // What was chosen blind and proves best has a reason now.
+        let blind = current.reason.cause == Cause::Unmeasured && first != Cause::Unmeasured;
+        return (best.route != from || blind).then(|| (best.clone(), first));
     }
     let expected = snapshot.expect(leg.from, &from, leg.to);
     let standing = expected.standing(leg.budget);

@@ -397,6 +397,21 @@ fn what_was_chosen_blind_is_chosen_again_when_measured() {
 }
 
 #[test]
+fn what_was_chosen_blind_and_proves_best_has_a_reason() {
+    let mut world = pair(1);
+    assert_eq!(world.plan().reason.cause, Cause::Unmeasured);
+    world.now += 10;
+    world.mine(&[50]);
+    world.theirs(&[50]);
+    let plan = world.plan();
+    assert_eq!(
+        (plan.primary, plan.reason.cause),
+        (Some(route(&[1])), Cause::Initial)
+    );
+    assert_eq!(plan.reason.chosen.unwrap().p50_ms, Some(100.0));
+}
+
+#[test]
 fn an_unmeasured_target_is_said() {
     let mut world = World::new(2, FarEnd::Target("sfu:1".into()));
     world.mine(&[50, 40]);
