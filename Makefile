@@ -52,10 +52,10 @@ endif
 	tests/web/real.sh
 	$(MAKE) lab
 
-lab: ## the lab alone: real processes in network namespaces (root)
+lab: ## the lab alone: the release build's processes in network namespaces (root)
 	.ci/setup test
-	cargo build --workspace --bins --locked
-	cargo test --locked --test lab -- --test-threads=1 --nocapture
+	cargo build --release --workspace --bins --test lab --locked
+	cargo test --release --workspace --locked --test lab -- --test-threads=1 --nocapture
 
 soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	.ci/setup test
