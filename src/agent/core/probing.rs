@@ -1,0 +1,177 @@
+//! Which probes go out and when, and what their echoes say; answers to the probes of others.
+
+use super::*;
+
+/// See [`Core::step_every`].
+const STEPS_BETWEEN_PROBES: u32 = 10;
+const SLOWEST_STEP: Duration = Duration::from_secs(5);
+/// Silence means something within seconds only where probes are not rarer.
+const OFTEN: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// The next probe that is due. It is stamped with `now`, so it must be read anew for each.
+    pub fn next_probe(&mut self, now: Mono) -> Option<Probe> {
+        while let Some((key, at)) = self.prober.next_due(now) {
+            let Some((edge, far)) = self.way(key) else {
+                continue;
+            };
+            if !self.edges.is_connected(edge) {
+                self.prober.not_sent(key, at, SlotOutcome::Unconnected);
+                continue;
+            }
+            let Some(probe) = self.prober.send(key, at, now) else {
+                continue;
+            };
+            if let Key::Route(leg, route) = key {
+                self.legs.sent(leg, route, probe.seq, now);
+            }
+            let mut datagram = Vec::with_capacity(256);
+            match key {
+                Key::Link(_) => probe.write(&mut datagram, self.settings.link_probe_size),
+                Key::Route(_, route) => RouteProbe::new(route, self.me, far, probe)
+                    .write(&mut datagram, self.settings.route_probe_size),
+            }
+            return Some(Probe {
+                edge,
+                key,
+                seq: probe.seq,
+                datagram,
+            });
+        }
+        None
+    }
+
+    /// The transport did not take a probe.
+    pub fn probe_dropped(&mut self, probe: &Probe) {
+        self.prober.local_drop(probe.key, probe.seq);
+    }
+
+    /// A datagram from an edge, received at `at`.
+    pub fn datagram(&mut self, edge: EdgeId, datagram: &[u8], at: Mono, sent_now: impl FnOnce() -> Mono) {
+        self.edges.heard(edge, at);
+        match Kind::of(datagram) {
+            Ok(Kind::LinkEcho) => match LinkEcho::parse(datagram) {
+                Ok(echo) if self.prober.key(echo.session) == Some(Key::Link(edge)) => {
+                    self.prober.link_echo(at, &echo);
+                }
+                Ok(_) => self.counters.refused += 1,
+                Err(_) => self.counters.malformed += 1,
+            },
+            Ok(Kind::RouteEcho) => self.route_echo(edge, datagram, at),
+            Ok(Kind::RouteProbe) => self.route_probe(edge, datagram, at, sent_now),
+            Ok(Kind::LinkProbe) => self.counters.refused += 1,
+            Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    pub(super) fn route_echo(&mut self, edge: EdgeId, datagram: &[u8], at: Mono) {
+        let Ok(echo) = RouteEcho::parse(datagram) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        let mine = echo.header.step_at_agent(self.me) == Ok(AgentStep::Home);
+        match self.prober.key(echo.session()) {
+            Some(Key::Route(leg, route)) if mine && route.entry() == Some(edge) => {
+                if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(at, &echo) {
+                    let rtt = Duration::from_micros(sample.rtt_us.into());
+                    self.legs.sample(leg, route, echo.header.seq, at, rtt);
+                }
+            }
+            _ => self.counters.refused += 1,
+        }
+    }
+
+    /// Another agent's probe, whose far end we are.
+    pub(super) fn route_probe(
+        &mut self,
+        edge: EdgeId,
+        datagram: &[u8],
+        at: Mono,
+        now: impl FnOnce() -> Mono,
+    ) {
+        let Ok(probe) = RouteProbe::parse(datagram) else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if probe.header.step_at_agent(self.me) != Ok(AgentStep::Answer)
+            || probe.header.route.exit() != Some(edge)
+        {
+            self.counters.refused += 1;
+            return;
+        }
+        let origin = probe.header.origin;
+        let reception = self
+            .reflector
+            .receive(origin, probe.session(), probe.header.seq, probe.floor, at);
+        if let Reception::Echo(body) = reception {
+            let mut answer = Vec::with_capacity(datagram.len());
+            probe
+                .answer(body.sent_after(at, now()))
+                .write(&mut answer, datagram.len());
+            self.counters.answered += 1;
+            self.out.push_back(Output::Datagram(edge, answer));
+        }
+    }
+
+    /// Sets how often each session probes.
+    pub(super) fn retune(&mut self, now: Mono) {
+        let routes: Vec<_> = self.legs.routes().collect();
+        let best = self.nearest();
+        let links: Vec<_> = self.edges.iter().map(|(id, _)| id).collect();
+        let kbps = if routes.is_empty() {
+            self.settings.idle_kbps
+        } else {
+            self.settings.in_class_kbps
+        };
+        let rates = rates::fit(kbps, &self.settings, links.len(), routes.len());
+        for id in links {
+            let pattern = if Some(id) == best {
+                rates.best_link
+            } else {
+                rates.other_links
+            };
+            self.prober
+                .set(Key::Link(id), rates::paced(pattern, self.pace), now);
+        }
+        for (leg, route) in routes {
+            let pattern = rates::paced(rates.routes, self.pace);
+            self.prober.set(Key::Route(leg, route), pattern, now);
+        }
+    }
+
+    /// Probes nothing more often than once in `pace`.
+    pub fn set_pace(&mut self, pace: Duration, now: Mono) {
+        self.pace = pace;
+        self.next_step = now;
+        self.retune(now);
+    }
+
+    /// How often the live choice looks: at every step of the grid, and a few times between two probes of
+    /// a route where these are rarer than once a second.
+    pub(super) fn step_every(&self) -> Duration {
+        (self.pace / STEPS_BETWEEN_PROBES).clamp(GRID, SLOWEST_STEP)
+    }
+
+    pub(super) fn nearest(&self) -> Option<EdgeId> {
+        let rtt = |id| self.prober.session(Key::Link(id)).and_then(|s| s.usual_rtt());
+        self.reports.uplink.or_else(|| {
+            self.edges
+                .iter()
+                .map(|(id, _)| id)
+                .min_by_key(|&id| (rtt(id).is_none(), rtt(id), id))
+        })
+    }
+
+    /// Whether silence of this edge means something: it is probed every second or more.
+    pub fn is_probed_often(&self, edge: EdgeId) -> bool {
+        self.pace <= OFTEN && (self.in_class() || self.nearest() == Some(edge))
+    }
+
+    /// The edge that a probe of `key` enters by, and the far agent of a route.
+    pub(super) fn way(&self, key: Key) -> Option<(EdgeId, Option<AgentId>)> {
+        match key {
+            Key::Link(edge) => Some((edge, None)),
+            Key::Route(leg, route) => Some((route.entry()?, self.legs.far_agent(leg))),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! From closed windows to reports: to the disk, from there up, and gone when acknowledged.
+
+use super::*;
+
+/// How long an agent keeps a report open.
+pub(super) const REPORT_IDLE: Duration = Duration::from_secs(60);
+const REPORT_IN_CLASS: Duration = Duration::from_secs(10);
+const REPORT_AT_RISK: Duration = Duration::from_secs(5);
+/// The first reports of a boot come sooner: whoever installs an agent wants to see that it works.
+const FIRST_REPORTS: u32 = 3;
+/// Events are told at once, but not each by itself.
+pub(super) const REPORT_EVENTS: Duration = Duration::from_millis(200);
+
+impl Core {
+    /// The disk handed over stored reports, oldest first.
+    pub fn loaded(&mut self, reports: Vec<(ReportKey, Vec<u8>)>, now: Mono) {
+        self.reports.loading = false;
+        let before = self.reports.outbox.room();
+        for (key, body) in reports {
+            if self.reports.outbox.room() == 0 {
+                break;
+            }
+            if self.reports.outbox.contains(key) {
+                continue;
+            }
+            let Some(message) = report_message(&body) else {
+                // A damaged row would come again for ever.
+                self.counters.malformed += 1;
+                self.out.push_back(Output::Acknowledged(key));
+                continue;
+            };
+            self.reports.outbox.sent(key, body, now);
+            self.up(message);
+        }
+        self.reports.drained = self.reports.outbox.room() == before;
+    }
+
+    /// The disk has taken a report.
+    pub fn stored(&mut self) {
+        self.reports.drained = false;
+        self.load_more();
+    }
+
+    pub fn host(&mut self, host: proto::Host) {
+        self.reports.host = host;
+    }
+
+    pub(super) fn close_windows(&mut self, now: Now) {
+        let mut journal = Vec::new();
+        while let Some(closed) = self.prober.poll_window(now.mono) {
+            let about = match closed.key {
+                Key::Link(edge) => About::Link(edge),
+                Key::Route(leg, route) => match self.legs.about(leg, route) {
+                    Some(about) => about,
+                    None => continue,
+                },
+            };
+            let closed = Closed {
+                about,
+                session: closed.session.0,
+                total: closed.total,
+                window: closed.window,
+            };
+            let message = crate::reporting::message(&closed, |m| now.at(m));
+            log_window(&message);
+            journal.push(message);
+            self.reporter.take(closed);
+        }
+        if !journal.is_empty() {
+            self.out.push_back(Output::Journal(journal));
+        }
+    }
+
+    pub(super) fn report_interval(&self) -> Duration {
+        if self.reports.closed < FIRST_REPORTS {
+            return REPORT_AT_RISK;
+        }
+        match (self.legs.is_empty(), self.legs.at_risk()) {
+            (true, _) => REPORT_IDLE,
+            (false, true) => REPORT_AT_RISK,
+            (false, false) => REPORT_IN_CLASS,
+        }
+    }
+
+    pub(super) fn report_if_due(&mut self, now: Now) {
+        let interval = if self.reporter.has_events() {
+            REPORT_EVENTS
+        } else {
+            self.report_interval()
+        };
+        if self.reporter.due_at(interval).is_none_or(|at| at > now.mono) {
+            return;
+        }
+        let rest = Rest {
+            legs: self.legs.states(),
+            host: self.reports.host,
+            wall: now.wall,
+            time_error: now.controller_error,
+        };
+        let report = self.reporter.close(now.mono, rest, |m| now.at(m));
+        self.counters.reports += 1;
+        self.reports.closed = self.reports.closed.saturating_add(1);
+        let body = prost::Message::encode_to_vec(&report);
+        self.out.push_back(Output::Store {
+            sequence: report.sequence,
+            body,
+        });
+    }
+
+    pub(super) fn load_more(&mut self) {
+        let room = self.reports.outbox.room();
+        if self.reports.attached && room > 0 && !self.reports.loading && !self.reports.drained {
+            self.reports.loading = true;
+            // Those under way are the oldest, and come again.
+            self.out.push_back(Output::Load(outbox::WINDOW + room));
+        }
+    }
+}
+
+/// A stored report as a message; `None` if its row is damaged.
+pub(super) fn report_message(body: &[u8]) -> Option<to_controller::Body> {
+    proto::decode(body).ok().map(to_controller::Body::Report)
+}
+
+/// Each window as it closes, before anything else is done with it: what the store must hold.
+fn log_window(window: &proto::Window) {
+    if !tracing::enabled!(target: "corridor::window", tracing::Level::DEBUG) {
+        return;
+    }
+    let ledger = window.ledger.unwrap_or_default();
+    tracing::debug!(
+        target: "corridor::window",
+        of = ?window.of,
+        class = %window.class,
+        session = %format_args!("{:016x}", window.session),
+        start_us = window.start_us,
+        length_ms = window.length_ms,
+        slots = ledger.slots,
+        sent = ledger.sent,
+        received = ledger.received,
+        lost_up = ledger.lost_up,
+        lost_down = ledger.lost_down,
+        late = ledger.late,
+        lost_unknown = ledger.lost_unknown,
+        "closed"
+    );
+}
