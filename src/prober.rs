@@ -72,8 +72,9 @@ impl<K: Ord + Copy> Prober<K> {
     pub fn remove(&mut self, key: K) {
         self.schedule.remove(key);
         self.ready.retain(|(k, _)| *k != key);
-        if let Some(session) = self.sessions.remove(&key) {
-            self.by_id.remove(&session.id());
+        if let Some(mut session) = self.sessions.remove(&key) {
+            // Its last echoes are still on their way.
+            session.retire();
             self.retired.push((key, session));
         }
     }
@@ -135,13 +136,13 @@ impl<K: Ord + Copy> Prober<K> {
     /// Takes the echo of a link probe. `None` if no session has sent it.
     pub fn link_echo(&mut self, at: impl Into<Arrival>, echo: &LinkEcho) -> Option<(K, EchoOutcome)> {
         let key = self.key(echo.session)?;
-        Some((key, self.sessions.get_mut(&key)?.on_link_echo(at, echo)))
+        Some((key, self.with_id(key, echo.session)?.on_link_echo(at, echo)))
     }
 
     /// Takes the echo of a route probe. `None` if no session has sent it.
     pub fn route_echo(&mut self, at: impl Into<Arrival>, echo: &RouteEcho) -> Option<(K, EchoOutcome)> {
         let key = self.key(echo.session())?;
-        Some((key, self.sessions.get_mut(&key)?.on_route_echo(at, echo)))
+        Some((key, self.with_id(key, echo.session())?.on_route_echo(at, echo)))
     }
 
     /// The next window that has closed.
@@ -166,11 +167,68 @@ impl<K: Ord + Copy> Prober<K> {
                 });
             }
         }
-        self.retired.retain(|(_, session)| session.next_close().is_some());
+        let by_id = &mut self.by_id;
+        self.retired.retain(|(_, session)| {
+            let open = session.next_close().is_some();
+            if !open {
+                by_id.remove(&session.id());
+            }
+            open
+        });
         None
+    }
+
+    fn with_id(&mut self, key: K, id: SessionId) -> Option<&mut ProbeSession> {
+        let current = self.sessions.get_mut(&key).filter(|s| s.id() == id);
+        current.or_else(|| {
+            let mut retired = self.retired.iter_mut().map(|(_, session)| session);
+            retired.find(|s| s.id() == id)
+        })
     }
 
     fn all(&self) -> impl Iterator<Item = &ProbeSession> {
         self.sessions.values().chain(self.retired.iter().map(|(_, s)| s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use corridor_probes::{Reflector, ReflectorLimits};
+
+    use super::*;
+
+    #[test]
+    fn echoes_of_probes_under_way_when_probing_ends_still_count() {
+        let mut prober = Prober::new(Mono::ZERO, 1, SessionConfig::default());
+        let mut far = Reflector::new(1, ReflectorLimits::default());
+        prober.set('a', Pattern::every(NonZeroU32::MIN), Mono::ZERO);
+        let at = prober.next_wakeup().unwrap();
+        let (key, slot) = prober.next_due(at).unwrap();
+        let probe = prober.send(key, slot, at).unwrap();
+        prober.remove('a');
+        // Probed anew, in another session.
+        prober.set('a', Pattern::every(NonZeroU32::MIN), at);
+        let back = at + Duration::from_millis(40);
+        let body = far.receive((), probe.session, probe.seq, probe.floor, back);
+        let echo = LinkEcho {
+            session: probe.session,
+            seq: probe.seq,
+            body: body.echo().unwrap(),
+        };
+        let (key, outcome) = prober.link_echo(back, &echo).unwrap();
+        assert!(
+            matches!((key, outcome), ('a', EchoOutcome::Sample(_))),
+            "{outcome:?}"
+        );
+        let later = at + Duration::from_secs(5);
+        let closed = prober.poll_window(later).unwrap();
+        assert_eq!(
+            (closed.session, closed.window.ledger.received),
+            (probe.session, 1)
+        );
+        assert_eq!(prober.poll_window(later), None);
+        assert_eq!(prober.key(probe.session), None, "its books are closed");
     }
 }

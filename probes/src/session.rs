@@ -35,6 +35,11 @@ pub struct SessionConfig {
     pub tmax: Duration,
     /// How long after its end a window is closed: Tmax, and a second for echoes that tell of others.
     pub close_after: Duration,
+    /// How many probes, sent after a window and not echoed, leave no hope of learning where its own were
+    /// lost: until then a window in doubt is held, …
+    pub doubt_probes: usize,
+    /// … but no longer than this beyond `close_after`.
+    pub doubt_for: Duration,
 }
 
 impl Default for SessionConfig {
@@ -43,6 +48,10 @@ impl Default for SessionConfig {
             window: Duration::from_secs(1),
             tmax: Duration::from_secs(2),
             close_after: Duration::from_secs(3),
+            // At ten a second this many go out before `close_after` is over; at one a second, with every
+            // other round trip lost, all of them are lost once in four thousand windows.
+            doubt_probes: 12,
+            doubt_for: Duration::from_secs(8),
         }
     }
 }
@@ -264,9 +273,15 @@ impl ProbeSession {
         self.silence.usual_rtt()
     }
 
-    /// When [`Self::poll_window`] next has something.
+    /// When [`Self::poll_window`] next has something, if no echo comes before.
     pub fn next_close(&self) -> Option<Mono> {
-        self.windows.front().map(|w| self.close_time(w.start))
+        let start = self.windows.front()?.start;
+        let close = self.close_time(start);
+        Some(if self.is_in_doubt(start) {
+            close + self.config.doubt_for
+        } else {
+            close
+        })
     }
 
     /// The oldest window, once it is due to be closed. Call until there is none.
@@ -277,6 +292,21 @@ impl ProbeSession {
         self.close_oldest()
     }
 
+    /// No more probes will be sent, so that no later echo will tell of these: no window is held for one.
+    pub fn retire(&mut self) {
+        self.config.doubt_for = Duration::ZERO;
+    }
+
+    /// Whether an echo that may still come could tell where a probe of the window was lost.
+    fn is_in_doubt(&self, start: Mono) -> bool {
+        let later = self.probes.partition_point(|p| p.window <= start);
+        let awaited = |p: &Probe| p.echo == Echo::None;
+        self.probes.len() - later < self.config.doubt_probes
+            && self.probes.range(..later).any(Probe::is_undecided)
+            && self.probes.range(later..).all(awaited)
+    }
+
+    /// From when an echo changes nothing in the books of its own probe.
     fn close_time(&self, start: Mono) -> Mono {
         start + self.config.window + self.config.close_after
     }

@@ -149,9 +149,11 @@ impl Books {
     /// The connection is over; its last `unsent` probes never left this machine.
     pub fn disconnected(&mut self, unsent: u64) {
         self.connected = false;
-        let Some(number) = self.sessions.back().map(|s| s.number) else {
+        let Some(session) = self.sessions.back_mut() else {
             return;
         };
+        session.probing.retire();
+        let number = session.number;
         let newest = self.sent.iter().rev().filter(|s| s.session == number);
         let unsent = usize::try_from(unsent).unwrap_or(usize::MAX);
         let dropped: Vec<_> = newest.take(unsent).map(|s| s.seq).collect();

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use corridor_probes::{SessionConfig, quality::Codec};
+use corridor_probes::{MAX_OPEN_PROBES, SessionConfig, quality::Codec};
 
 /// From what a timer can keep to what is still a measurement.
 pub const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
@@ -12,6 +12,10 @@ pub const SIZES: RangeInclusive<usize> = 23..=1_414;
 
 /// How long, if neither a duration nor a count is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+
+/// How long a window is held whose losses a later echo may still place. Blackouts are mostly shorter; the
+/// live line, which counts closed windows, must not stand still for longer.
+const DOUBT_MAX: Duration = Duration::from_secs(15);
 
 /// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,8 +91,12 @@ impl Plan {
     /// they are.
     pub(super) fn session(&self) -> SessionConfig {
         let config = SessionConfig::default();
+        let close_after = config.close_after.max(config.tmax + self.interval * 5 / 2);
+        let kept = self.interval * (MAX_OPEN_PROBES as u32 / 4 * 3);
         SessionConfig {
-            close_after: config.close_after.max(config.tmax + self.interval * 5 / 2),
+            close_after,
+            doubt_probes: MAX_OPEN_PROBES,
+            doubt_for: kept.saturating_sub(config.window + close_after).min(DOUBT_MAX),
             ..config
         }
     }
@@ -174,5 +182,11 @@ mod tests {
         };
         assert_eq!((close_after(MS), close_after(400 * MS)), (3 * S, 3 * S));
         assert_eq!((close_after(S), close_after(60 * S)), (4_500 * MS, 152 * S));
+        let doubt_for = |interval| {
+            let plan = Plan::new(interval, Some(1), None, None, G711).unwrap();
+            plan.session().doubt_for
+        };
+        assert_eq!(doubt_for(20 * MS), DOUBT_MAX);
+        assert_eq!(doubt_for(MS), 6_144 * MS - 4 * S, "no more than can be kept open");
     }
 }

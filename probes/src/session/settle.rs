@@ -42,7 +42,7 @@ impl ClockedJitter {
 
 impl Probe {
     /// Nothing but the reflector's count can tell where it was lost.
-    fn is_undecided(&self) -> bool {
+    pub(super) fn is_undecided(&self) -> bool {
         self.echo == Echo::None && !self.acked && !self.missed
     }
 }

@@ -81,15 +81,63 @@ fn an_echo_is_a_sample_at_once_without_the_time_in_the_far_end() {
 fn windows_close_three_seconds_after_their_end_and_late_begins_after_two() {
     let (mut s, mut peer) = (session(), Peer::new(1));
     let (a, b) = (send(&mut s, 0), send(&mut s, 100));
-    assert_eq!(s.next_close(), Some(ms(4_000)));
-    assert_eq!(s.poll_window(ms(3_999)), None);
     let (a, b) = (peer.echo(&a), peer.echo(&b));
     assert!(matches!(s.on_link_echo(ms(2_000), &a), EchoOutcome::Sample(_)));
     let after = ms(2_100) + Duration::from_nanos(1);
     assert!(matches!(s.on_link_echo(after, &b), EchoOutcome::Late { .. }));
+    assert_eq!(s.next_close(), Some(ms(4_000)));
+    assert_eq!(s.poll_window(ms(3_999)), None);
     let ledger = s.poll_window(ms(4_000)).unwrap().ledger;
     assert_eq!((ledger.received, ledger.late), (1, 1));
     assert_eq!(s.next_close(), None);
+}
+
+/// Probes once a second from 0 on, of which only the echoes of `answered` come back, at once; answers the
+/// session after `count` of them.
+fn sparse(count: i64, answered: &[i64]) -> ProbeSession {
+    let (mut s, mut peer) = (session(), Peer::new(1));
+    for i in 0..count {
+        let probe = send(&mut s, i * 1_000);
+        if answered.contains(&i) {
+            let echo = peer.echo(&probe);
+            s.on_link_echo(ms(i * 1_000 + 30), &echo);
+        }
+    }
+    s
+}
+
+#[test]
+fn a_window_in_doubt_is_held_until_a_later_echo_or_until_there_is_no_hope() {
+    for (count, answered, closes) in [
+        // Nothing to doubt, and nothing that an echo may still tell.
+        (1, &[0][..], 4_000),
+        // In doubt, alone and with one probe less than it takes.
+        (1, &[], 12_000),
+        (12, &[], 12_000),
+        // A later echo, or one probe more.
+        (12, &[11], 4_000),
+        (13, &[], 4_000),
+    ] {
+        assert_eq!(
+            sparse(count, answered).next_close(),
+            Some(ms(closes)),
+            "{count} {answered:?}"
+        );
+    }
+    let mut s = sparse(11, &[]);
+    assert_eq!(s.poll_window(ms(11_999)), None);
+    let ledger = s.poll_window(ms(12_000)).unwrap().ledger;
+    assert_eq!((ledger.sent, ledger.lost_unknown), (1, 1));
+}
+
+#[test]
+fn losses_of_a_sparse_link_are_placed_by_an_echo_eleven_seconds_later() {
+    let mut s = sparse(12, &[0, 11]);
+    let mut total = Ledger::default();
+    while let Some(window) = s.poll_window(ms(15_000)) {
+        total += window.ledger;
+    }
+    assert_eq!((total.sent, total.lost_up, total.lost_unknown), (12, 10, 0));
 }
 
 #[test]
