@@ -80,6 +80,10 @@ pub const MAX_EDGES: usize = 2;
 /// (the bands are 10 apart). All delays inside a budget of 200 ms lie within 3.1.
 pub const QUALITY_STEP: f64 = 5.0;
 
+/// Believed loss in one direction from which a route is as bad as one over its budget: speech at 15 % loses
+/// half of its rating, which no delay of half a second does.
+pub const LOSS_SPOILS: f64 = 0.15;
+
 /// Share of an edge's capacity from which it is given to nobody new: above it queues grow fast.
 pub const CROWDED: f64 = 0.80;
 

@@ -63,6 +63,8 @@ pub enum Finding {
     LegOut { subject: String },
     /// The pair's 95th percentile is over the budget.
     Over { pair: PairDelay, budget_ms: f64 },
+    /// The leg's route loses so much in one direction (share, 0 to 1) that speech cannot be mended.
+    Lossy { subject: String, loss: f64 },
     /// It is inside, but may not be for long.
     Unlikely {
         pair: PairDelay,
@@ -155,7 +157,9 @@ fn leg_finding(leg: &LegNow<'_>, expected: Option<&Expected>) -> Option<Finding>
         None => Some(Finding::LegOut { subject }),
         Some(expected) if expected.out => Some(Finding::LegOut { subject }),
         Some(expected) if expected.rtt.is_none() => Some(Finding::Unmeasured { subject }),
-        Some(_) => None,
+        Some(expected) => expected
+            .spoiling_loss()
+            .map(|loss| Finding::Lossy { subject, loss }),
     }
 }
 
@@ -178,7 +182,7 @@ impl Finding {
     pub const fn health(&self) -> Health {
         match self {
             Self::LegOut { .. } => Health::Outage,
-            Self::Over { .. } | Self::Unlikely { .. } => Health::AtRisk,
+            Self::Over { .. } | Self::Lossy { .. } | Self::Unlikely { .. } => Health::AtRisk,
             Self::Away { .. } | Self::Unmeasured { .. } => Health::Unknown,
         }
     }
@@ -193,6 +197,13 @@ impl fmt::Display for Finding {
                 "{} to {}: p95 {:.0} ms, over the budget of {budget_ms:.0} ms",
                 pair.teacher, pair.student, pair.p95_ms
             ),
+            Self::Lossy { subject, loss } => {
+                write!(
+                    f,
+                    "the route of {subject} loses {:.0} % in one direction",
+                    loss * 100.0
+                )
+            }
             Self::Unlikely {
                 pair,
                 budget_ms,
@@ -230,6 +241,11 @@ mod tests {
 
     /// A teacher and students, each with its own round trips to the one edge; empty is silence.
     fn judge(target: bool, rtts: &[Vec<u32>]) -> ClassHealth {
+        judge_losing(target, rtts, 0)
+    }
+
+    /// The same, with so many of each hundred probes lost on their way to the edge.
+    fn judge_losing(target: bool, rtts: &[Vec<u32>], lost_up: u32) -> ClassHealth {
         let mut map = LinkMap::default();
         let health = EdgeHealth {
             state: EdgeState::Up,
@@ -241,7 +257,7 @@ mod tests {
             length: Duration::from_secs(10),
             rtt_us,
             sent: 100,
-            lost_up: 0,
+            lost_up,
             lost_down: 0,
             jitter_us: None,
         };
@@ -320,6 +336,20 @@ mod tests {
             rtts[..over].fill(400_000);
             assert_eq!(judge(true, &[steady(50), rtts]).health, health, "{over}");
         }
+    }
+
+    #[test]
+    fn heavy_loss_on_a_leg_is_told_and_puts_the_class_at_risk() {
+        let class = judge_losing(false, &[steady(50), steady(60)], 40);
+        assert_eq!(class.health, Health::AtRisk);
+        assert_eq!(
+            class.findings[0].to_string(),
+            "the route of s1 loses 31 % in one direction"
+        );
+        assert_eq!(
+            judge_losing(false, &[steady(50), steady(60)], 15).health,
+            Health::Good
+        );
     }
 
     #[test]

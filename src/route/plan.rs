@@ -9,8 +9,9 @@
 //! 3. A primary that is no candidate is left at once.
 //! 4. In the leg's first minute the best is taken whenever more routes are measured than were.
 //! 5. A primary of which nothing is known any more is left for a measured one.
-//! 6. A primary in breach is left for the best route inside the budget that is not held down, once in a
-//!    hold-down, if chance does not explain the difference.
+//! 6. A primary in breach, or spoilt by loss, is left for the best route without either that is not held
+//!    down, if chance does not explain the difference; one spoilt by loss for one of better quality where
+//!    there is none. Once in a hold-down.
 //! 7. A better route must be so by the margin (of delay, or of quality), after the dwell time, and not be
 //!    held down nor crowded.
 //!
@@ -243,17 +244,9 @@ fn decide(
     let breach_may_move = memory.breach_moved.is_none_or(|last| last + HOLD_DOWN <= now);
     if standing == Standing::Breach
         && breach_may_move
-        && let Some(to) = pool
-            .iter()
-            .find(free)
-            .filter(|x| x.standing(leg.budget) < Standing::Breach && beyond_chance(&expected, x, leg.budget))
+        && let Some(to) = pool.iter().find(free)
+        && let Some(cause) = relief(&expected, to, leg.budget)
     {
-        let at = expected.p95().or(expected.median()).unwrap_or_default();
-        let cause = Cause::Breach {
-            from,
-            at_ms: ms(at),
-            budget_ms: ms(leg.budget),
-        };
         return Some((to.clone(), cause));
     }
     if now < current.since + DWELL {
@@ -261,6 +254,24 @@ fn decide(
     }
     let to = pool.iter().filter(|x| !x.crowded).find(free)?;
     better(&expected, to, leg.budget).map(|cause| (to.clone(), cause))
+}
+
+/// Why `current`, which is in breach or spoilt by loss, is left for `to` at once, if so.
+fn relief(current: &Expected, to: &Expected, budget: Duration) -> Option<Cause> {
+    let from = current.route;
+    let relieved = to.standing(budget) < Standing::Breach;
+    if let Some(lost) = current.spoiling_loss() {
+        return if relieved {
+            Some(Cause::Loss { from, lost })
+        } else {
+            quality(current, to)
+        };
+    }
+    (relieved && beyond_chance(current, to, budget)).then(|| Cause::Breach {
+        from,
+        at_ms: ms(current.p95().or(current.median()).unwrap_or_default()),
+        budget_ms: ms(budget),
+    })
 }
 
 /// Whether more of `current` than of `to` is over the budget than chance explains. Stalls of a line that
@@ -286,18 +297,22 @@ fn better(current: &Expected, to: &Expected, budget: Duration) -> Option<Cause> 
     if from == to.route || cost(to) >= cost(current) {
         return None;
     }
-    if let (Some(was), Some(is)) = (current.rating(), to.rating())
-        && is - was >= QUALITY_STEP
-    {
-        return Some(Cause::Quality {
-            from,
-            gain_points: ((is - was) * 10.0).round() / 10.0,
-        });
+    if let Some(cause) = quality(current, to) {
+        return Some(cause);
     }
     let gain = gain(current.median(), to.median())?;
     Some(Cause::BetterBy {
         from,
         gain_ms: ms(gain),
+    })
+}
+
+/// Whether speech over `to` is expected to be a step better than over `current`.
+fn quality(current: &Expected, to: &Expected) -> Option<Cause> {
+    let gain = to.rating()? - current.rating()?;
+    (gain >= QUALITY_STEP).then(|| Cause::Quality {
+        from: current.route,
+        gain_points: (gain * 10.0).round() / 10.0,
     })
 }
 
@@ -333,13 +348,11 @@ fn why_unusable(snapshot: &Snapshot<'_>, route: &Route) -> Cause {
 
 fn note_move(memory: &mut PlanMemory, current: &Current, to: Route, cause: &Cause, now: Wall) {
     let left = match cause {
-        Cause::Breach { .. } => {
+        Cause::Breach { .. } | Cause::Loss { .. } | Cause::Quality { .. } => {
             memory.breach_moved = Some(now);
             true
         }
-        Cause::Outage { .. } | Cause::EdgeDown { .. } | Cause::BetterBy { .. } | Cause::Quality { .. } => {
-            true
-        }
+        Cause::Outage { .. } | Cause::EdgeDown { .. } | Cause::BetterBy { .. } => true,
         _ => false,
     };
     if left && current.primary != to {

@@ -44,6 +44,8 @@ pub enum Cause {
     Quality { from: Route, gain_points: f64 },
     /// The route before was over the budget, this one is predicted inside.
     Breach { from: Route, at_ms: f64, budget_ms: f64 },
+    /// The route before loses so much in one direction (share, 0 to 1), this one does not.
+    Loss { from: Route, lost: f64 },
     /// A link of the route before answers nothing.
     Outage { from: Route },
     /// An edge of the route before gives its flows away.
@@ -154,6 +156,13 @@ impl Cause {
                 "{} was at {at_ms:.0} ms, over its budget of {budget_ms:.0} ms",
                 route_text(from, name)
             ),
+            Self::Loss { from, lost } => {
+                format!(
+                    "{} lost {:.0} % in one direction",
+                    route_text(from, name),
+                    lost * 100.0
+                )
+            }
             Self::Outage { from } => format!("a link of {} answered nothing", route_text(from, name)),
             Self::EdgeDraining { edge } => format!("edge {} is draining", name(*edge)),
             Self::EdgeDown { edge } => format!("edge {} is down", name(*edge)),

@@ -6,7 +6,7 @@ use corridor_probes::{AgentId, Mono, Route};
 
 use super::{
     FarEnd, Figures,
-    defaults::{CROWDED, P95_SAMPLES, QUALITY_STEP},
+    defaults::{CROWDED, LOSS_SPOILS, P95_SAMPLES, QUALITY_STEP},
     estimate::Distribution,
     links::{EdgeState, LinkKey, LinkMap, Money},
     margin::ms,
@@ -55,6 +55,7 @@ pub enum Standing {
     /// Inside by its median; its samples are too few for a 95th percentile, and more than one in twenty
     /// of them are over.
     Doubtful,
+    /// Over the budget, or spoilt by loss ([`LOSS_SPOILS`]): the expected quality says which is worse.
     Breach,
     /// Nothing recent is known of one of its links.
     Unmeasured,
@@ -64,7 +65,7 @@ pub enum Standing {
 
 /// A route's cost. Fields are compared in order, less is better:
 ///
-/// 1. `standing`: outage, unmeasured, budget breach, doubt;
+/// 1. `standing`: outage, unmeasured, budget breach or heavy loss, doubt;
 /// 2. `crowded`: an edge of it is near its capacity;
 /// 3. `impairment`: expected quality lost, in whole steps of [`QUALITY_STEP`];
 /// 4. `money`: class of its dearest link;
@@ -325,6 +326,11 @@ impl Expected {
         }
     }
 
+    /// Believed loss of the worse direction, if that is so heavy that speech suffers more than from a breach.
+    pub fn spoiling_loss(&self) -> Option<f64> {
+        Some(self.loss.0.max(self.loss.1)).filter(|&loss| loss >= LOSS_SPOILS)
+    }
+
     fn percentiles(&self) -> Option<Percentiles> {
         let rtt = self.rtt.as_ref()?;
         Some(Percentiles {
@@ -341,6 +347,7 @@ impl Expected {
             _ if self.out => Standing::Out,
             None => Standing::Unmeasured,
             Some(p) if p.p95().unwrap_or(p.median) > budget => Standing::Breach,
+            Some(_) if self.spoiling_loss().is_some() => Standing::Breach,
             Some(p) if p.high > budget => Standing::Doubtful,
             Some(_) => Standing::Inside,
         }

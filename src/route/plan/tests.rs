@@ -55,10 +55,15 @@ impl World {
 
     /// A whole horizon of this link at this round trip; 0 is silence.
     fn link(&mut self, key: LinkKey, rtt_ms: u32) {
+        self.lossy(key, rtt_ms, 0);
+    }
+
+    /// The same, with so many of each ten probes lost on their way there.
+    fn lossy(&mut self, key: LinkKey, rtt_ms: u32, lost_up: u32) {
         let samples = if rtt_ms == 0 {
             vec![]
         } else {
-            vec![rtt_ms * 1_000; 10]
+            vec![rtt_ms * 1_000; 10 - lost_up as usize]
         };
         for window in (0..6).rev() {
             let seen = Observation {
@@ -66,7 +71,7 @@ impl World {
                 length: Duration::from_secs(10),
                 rtt_us: &samples,
                 sent: 10,
-                lost_up: 0,
+                lost_up,
                 lost_down: 0,
                 jitter_us: None,
             };
@@ -289,6 +294,63 @@ fn a_breach_moves_at_once_but_once_a_hold_down() {
     world.now += 20;
     world.mine(&[160, 160, 160]);
     assert_eq!(world.primary(), route(&[3]));
+}
+
+#[test]
+fn heavy_loss_is_left_at_once_even_for_a_route_over_the_budget() {
+    let to_mine = |id| LinkKey::AgentEdge(A, e(id));
+    for (other_ms, lost, moves) in [
+        // Two in ten of sixty are believed to be 12 %, three to be 20 %.
+        (100, 2, None),
+        (
+            100,
+            3,
+            Some(Cause::Loss {
+                from: route(&[1]),
+                lost: 0.199,
+            }),
+        ),
+        // Over the budget of 200 ms, but speech is far better.
+        (
+            193,
+            3,
+            Some(Cause::Quality {
+                from: route(&[1]),
+                gain_points: 51.0,
+            }),
+        ),
+    ] {
+        let mut world = pair(2);
+        world.mine(&[50, other_ms]);
+        world.theirs(&[10, 10]);
+        world.mesh(2, 400);
+        assert_eq!(world.primary(), route(&[1]));
+        // Long before the dwell time is over.
+        world.now += 10;
+        world.forget_links(2);
+        world.mesh(2, 400);
+        world.link(to_mine(2), other_ms);
+        world.theirs(&[10, 10]);
+        world.lossy(to_mine(1), 50, lost);
+        let plan = world.plan();
+        match moves {
+            None => assert_eq!(plan.reason.cause, Cause::Initial),
+            Some(cause) => {
+                assert_eq!(plan.primary, Some(route(&[2])), "{other_ms}");
+                assert_eq!(rounded(plan.reason.cause), cause);
+            }
+        }
+    }
+}
+
+fn rounded(cause: Cause) -> Cause {
+    match cause {
+        Cause::Loss { from, lost } => Cause::Loss {
+            from,
+            lost: (lost * 1e3).round() / 1e3,
+        },
+        other => other,
+    }
 }
 
 #[test]

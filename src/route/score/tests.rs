@@ -127,6 +127,34 @@ fn breach_begins_above_the_budget() {
 }
 
 #[test]
+fn heavy_loss_is_as_bad_as_a_breach() {
+    let to = FarEnd::Agent(B);
+    for (lost_up, lost_down, standing) in [
+        (7, 7, Standing::Inside),
+        (14, 0, Standing::Inside),
+        (15, 0, Standing::Breach),
+        (0, 15, Standing::Breach),
+    ] {
+        let mut map = LinkMap::default();
+        up(&mut map, 1);
+        clean(&mut map, LinkKey::AgentEdge(B, e(1)), 10_000);
+        put(
+            &mut map,
+            LinkKey::AgentEdge(A, e(1)),
+            &[10_000; 45],
+            60,
+            lost_up,
+            lost_down,
+        );
+        assert_eq!(
+            best(&map, &to)[0].standing(BUDGET),
+            standing,
+            "{lost_up} {lost_down}"
+        );
+    }
+}
+
+#[test]
 fn ten_samples_have_no_95th_percentile() {
     let mut samples = [50_000; 40];
     samples[..4].fill(400_000);
