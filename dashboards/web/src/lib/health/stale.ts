@@ -7,7 +7,7 @@ export const FEED_STALE_S = 10
 const LINK_GRACE_S = 10
 
 /** In class an agent reports every 10 s; twice that without a window is too long. */
-const LEG_STALE_S = 20
+export const LEG_STALE_S = 20
 
 /** By the seconds since the feed last brought something; `null` before it ever did. */
 export function feedStale(age: number | null): boolean {
