@@ -206,12 +206,40 @@ describe('a class', () => {
   const ID = 'physics-6b-0001'
   world({}, {}, `/classes/${ID}`)
 
-  test('shows each switch with its reason, and why the primary is what it is', async () => {
+  test('shows each switch with whom, from where, to where and why, and why the primary is what it is', async () => {
     const item = page.locator('li[data-kind=switch]').filter({ hasText: 'over the budget of 200 ms' }).first()
     await item.waitFor()
-    assert.match(await item.textContent(), /Left .* for .*: RTT p95 was 287 ms/)
-    await page.locator('[data-reason]').first().getByText('Least expected delay').waitFor()
-    assert.ok((await page.locator('.lane .mark.switch').count()) >= 2)
+    assert.match((await item.locator('.text').innerText()).replaceAll(/\s+/g, ' '), /^s-0001-1 \S.* → \S.* · its 95th percentile was 287 ms/)
+    await page.locator('[data-reason]').first().getByText('best route when the leg began').waitFor()
+    await page.locator('[data-participant="s-0001-1"] [data-last-switch]').getByText('In use since').waitFor()
+    assert.equal(await page.locator('[data-participant="t-0001"] .lane .mark.switch').count(), 0)
+    assert.ok((await page.locator('[data-participant="s-0001-1"] .lane .mark.switch').count()) >= 2)
+  })
+
+  test('whose events are listed is in the address', async () => {
+    await page.goto(`${mock.url}/classes/${ID}?range=all`)
+    await page.locator('li[data-kind=switch]').first().waitFor()
+    await page.getByLabel('Whose events').selectOption('t-0001')
+    await page.waitForURL('**?range=all&who=t-0001')
+    await page.locator('li[data-kind=switch]').first().waitFor({ state: 'detached' })
+    await page.locator('li[data-kind=created]').waitFor()
+    await page.locator('li[data-kind=joined]').filter({ hasText: 't-0001' }).waitFor()
+    assert.equal(await page.locator('li[data-kind=joined]').count(), 1)
+  })
+
+  test('time without data is named beneath the charts, and only there', async () => {
+    await page.goto(`${mock.url}/classes/chemistry-9b-0004`)
+    await page.locator('[data-participant="s-0004-1"] [data-shade=no_data]').getByText('no data').waitFor()
+    assert.equal(await page.locator('[data-participant="t-0004"] [data-shade=no_data]').count(), 0)
+  })
+
+  test('a class of many has all of them on top, each leading to its charts', async () => {
+    await page.goto(`${mock.url}/classes/biology-10c-0005`)
+    await page.locator('[data-roster]').nth(4).waitFor()
+    assert.deepEqual(await page.locator('[data-roster]').evaluateAll((all) => all.map((tr) => tr.dataset.roster)), ['t-0005', 's-0005-1', 's-0005-2', 's-0005-3', 's-0005-4'])
+    await page.locator('[data-roster="s-0005-3"] a').click()
+    await page.locator('[data-participant="s-0005-3"]').evaluate((card) => new Promise((seen) => new IntersectionObserver(([entry]) => entry.isIntersecting && seen()).observe(card)))
+    assert.equal(new URL(page.url()).hash, '#p-s-0005-3')
   })
 
   test('charts draw, and have a table beside them', async () => {

@@ -149,31 +149,47 @@ export class World {
     }
   }
 
+  /** Sentences and details as the controller writes them. */
   events(row, from, to) {
     const out = []
     const add = (at, kind, subject, text, detail = {}) => {
-      if (at >= from && at <= to) out.push({ at: iso(at), kind, class: row.id, subject, text, detail })
+      if (at >= from && at <= to) out.push({ at: iso(at), kind, class: row.id, subject, text, detail: { text, ...detail } })
     }
     if (row.began === undefined) return out
     const last = row.ended ?? to
-    for (const [i, participant] of row.participants.entries()) {
-      add(row.began + 2 + i * 3, 'joined', participant.subject, 'The agent joined the class.')
-      add(row.began + 4 + i * 3, 'plan', participant.subject, 'The first plan: least expected delay, all routes inside the budget.')
-      if (row.ended !== undefined) add(row.ended, 'left', participant.subject, 'The class ended.')
+    add(row.began, 'created', undefined, `class ${row.id} has begun`)
+    for (const [i, { subject }] of row.participants.entries()) {
+      add(row.began + 2 + i * 3, 'joined', subject, `${subject} has joined`)
+      const [route] = this.routes(row, subject)
+      if (route !== undefined)
+        add(row.began + 4 + i * 3, 'plan', subject, `${subject}: plan by ${route.join(' > ')}: best route when the leg began`, {
+          route,
+          version: 1,
+          reason: { kind: 'initial' },
+        })
     }
+    if (row.ended !== undefined) add(row.ended, 'ended', undefined, `class ${row.id} has ended: ${row.outcome.replace('_', ' ')}`)
     const hit = row.participants[row.participants.length - 1].subject
     const routes = this.routes(row, hit)
     for (let k = Math.floor((Math.max(from, row.began) + row.index * 7) / CYCLE); k <= (Math.min(to, last) + row.index * 7) / CYCLE; k += 1) {
       const at = (phase) => Math.round((k + phase) * CYCLE - row.index * 7)
-      const during = (t) => t >= row.began && t <= last
-      if (row.fate === 'switch' && routes.length > 1) {
-        const [a, b] = [routes[0].join(' › '), routes[1].join(' › ')]
-        if (during(at(0.44)))
-          add(at(0.44), 'switch', hit, `Left ${a} for ${b}: RTT p95 was 287 ms in two windows running, over the budget of 200 ms.`, { kind: 'breach' })
-        if (during(at(0.8))) add(at(0.8), 'switch', hit, `Back to ${a}: 3 s of good samples, 41 ms faster than ${b}.`, { kind: 'return' })
+      const happened = (phase, kind, text, detail) => {
+        if (at(phase) >= row.began && at(phase) <= last) add(at(phase), kind, hit, text, detail)
       }
-      if (row.fate === 'gap' && during(at(0.55))) add(at(0.55), 'access_outage', hit, 'No edge was heard for 45 s: the access line, not a route.')
-      if (row.fate === 'outage' && during(at(0.3))) add(at(0.3), 'lost', hit, 'Silent for 10 s without leaving.')
+      const switched = (phase, from_, to_, why, reason) =>
+        happened(phase, 'switch', `${hit}: route ${from_.join(' > ')} -> ${to_.join(' > ')}: ${why}`, { from: from_, to: to_, reason })
+      if (row.fate === 'switch' && routes.length > 1) {
+        switched(0.44, routes[0], routes[1], 'its 95th percentile was 287 ms, over the budget of 200 ms', { kind: 'breach' })
+        switched(0.8, routes[1], routes[0], 'the other route is 41 ms better', { kind: 'better_by' })
+      }
+      if (row.fate === 'gap') {
+        happened(0.55, 'access_outage', `${hit}: no edge is heard: this machine's own line`)
+        happened(0.7, 'access_back', `${hit}: its own line carries again after 45.0 s`)
+      }
+      if (row.fate === 'outage') {
+        happened(0.34, 'lost', `${hit} is lost: nothing is heard from its agent`)
+        if (k < Math.floor((last + row.index * 7) / CYCLE)) happened(1, 'back', `${hit} is back`)
+      }
     }
     return out.sort((a, b) => (a.at < b.at ? -1 : 1))
   }
@@ -185,7 +201,6 @@ export class World {
     const other = row.participants.find((p) => p.role !== participant.role && p.role !== 'observer') ?? row.participants[0]
     const to = row.target !== undefined ? `target:${row.target}` : row.hub !== undefined ? `hub:${row.hub}` : `agent:${other.subject}`
     const [primary, ...standbys] = routes
-    const switched = window !== undefined && window.route !== primary && window.route.join() !== primary.join()
     return [
       {
         to,
@@ -197,10 +212,8 @@ export class World {
         loss: window === undefined ? undefined : round(1 - (1 - window.up) * (1 - window.down), 4),
         budget_ms: row.target === undefined && row.hub === undefined ? row.budget_ms : row.budget_ms / 2 + 20,
         switches: row.fate === 'switch' ? 2 * Math.max(0, Math.floor((now - (row.began ?? now)) / CYCLE)) : 0,
-        reason: switched
-          ? `${primary.join(' › ')} stays the plan; the agent left it by itself because its RTT p95 of 287 ms broke the budget.`
-          : `Least expected delay: ${round(this.base(row, participant.subject, primary), 0)} ms at the median, 31 ms below the next route, and inside the budget.`,
-        reason_detail: { kind: switched ? 'live_switch' : 'least_delay' },
+        reason: `best route when the leg began: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`,
+        reason_detail: { kind: 'initial' },
         age_s: window === undefined ? undefined : round(Math.max(0, now - window.at), 1),
       },
     ]

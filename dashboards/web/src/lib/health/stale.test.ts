@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { since } from '../live/protocol'
+import { since, timeOf } from '../live/protocol'
 import { feedStale, legStale, linkStale } from './stale'
 import { classLook, qualityLook } from './tone'
 
@@ -42,4 +42,10 @@ test('stale never looks healthy', () => {
   expect(qualityLook('good', true).text).toBe('Stale (was good)')
   expect(classLook('live', 'good', true).tone).toBe('stale')
   expect(classLook('ended', 'good', false).tone).toBe('neutral')
+})
+
+test('the time shown is the controller’s, and goes on by itself', () => {
+  expect(timeOf(5_000, 3, 999_999)).toBe(8_000)
+  expect(timeOf(undefined, 3, 7)).toBe(7)
+  expect(timeOf(5_000, null, 7)).toBe(7)
 })

@@ -1,6 +1,7 @@
 import type { Event } from '../api/types'
+import { parse } from '../format/time'
 import { feedStale } from '../health/stale'
-import { moment, since, type Connection, type Exported, type FromWorker, type Moment, type Summary, type ToWorker, type View, type ViewData } from './protocol'
+import { moment, since, timeOf, type Connection, type Exported, type FromWorker, type Moment, type Summary, type ToWorker, type View, type ViewData } from './protocol'
 
 type Update = Extract<FromWorker, { type: 'update' }>
 
@@ -20,6 +21,11 @@ class Live {
   /** Seconds since the feed last brought something. */
   readonly age = $derived(this.received === null ? null : since(this.received, this.now) / 1000)
   readonly stale = $derived(feedStale(this.age))
+  /**
+   * The controller's time, by which everything here is filed: the clock of the machine in front of which
+   * somebody sits may be wrong. That clock serves until the controller was heard.
+   */
+  readonly clock = $derived(timeOf(parse(this.summary?.controller.now), this.age, this.now.wall))
 
   private update: Update | null = null
   private worker: Worker | null = null

@@ -114,3 +114,8 @@ export function moment(): Moment {
 export function since(then: Moment, now: Moment): number {
   return Math.max(now.monotonic - then.monotonic, now.wall - then.wall, 0)
 }
+
+/** The controller's time now: what it said it was when it was last heard, so many seconds ago; without it `own`. */
+export function timeOf(said: number | undefined, age: number | null, own: number): number {
+  return said === undefined || age === null ? own : said + age * 1000
+}

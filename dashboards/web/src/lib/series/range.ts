@@ -21,3 +21,14 @@ export function spanOf(row: ClassStatus | null, range: Range, now: number): Time
   const from = range === 'all' ? (began ?? asked) : Math.max(began ?? asked, asked)
   return { from: Math.min(from, to - 60_000), to }
 }
+
+/** The history comes anew every 5 s while a class is live; one that is older by this has not come. Seconds. */
+const OVERDUE_S = 15
+
+/**
+ * The right end of the time axis, seconds since 1970. It goes on when the history does not, so that what is
+ * missing shows as missing, and the newest measurement never looks like now.
+ */
+export function axisEnd(to: number, now: number, ended: boolean): number {
+  return ended || now - to <= OVERDUE_S ? to : now
+}

@@ -1,8 +1,7 @@
 import { expect, test } from 'vitest'
-import type { ClassStatus, Event, Point } from '../api/types'
-import { merge } from './events'
+import type { ClassStatus, Point } from '../api/types'
 import { series } from './points'
-import { spanOf } from './range'
+import { axisEnd, spanOf } from './range'
 
 const T0 = Date.UTC(2026, 10, 22, 12) / 1000
 const point = (at: number, more: Partial<Point> = {}): Point => ({
@@ -16,46 +15,49 @@ const point = (at: number, more: Partial<Point> = {}): Point => ({
   ...more,
 })
 
-test('windows that follow each other are joined', () => {
+const from = (out: { at: number[] }) => out.at.map((at) => at - T0)
+
+test('windows that follow each other are joined, each level from its beginning to its end', () => {
   const out = series([point(10), point(20), point(30)])
-  expect(out.at).toEqual([T0 + 10, T0 + 20, T0 + 30])
-  expect(out.p50).toEqual([40, 40, 40])
+  expect(from(out)).toEqual([0, 10, 20, 30])
+  expect(out.p50).toEqual([40, 40, 40, 40])
 })
 
-test('a gap stays a gap', () => {
+test('a gap stays a gap, and the window after it begins where it began', () => {
   const out = series([point(10), point(40)])
-  expect(out.at).toEqual([T0 + 10, T0 + 20, T0 + 40])
-  expect(out.p50).toEqual([40, null, 40])
-  expect(out.p95).toEqual([60, null, 60])
-  expect(out.loss).toEqual([0, null, 0])
+  expect(from(out)).toEqual([0, 10, 20, 30, 40])
+  expect(out.p50).toEqual([40, 40, null, 40, 40])
+  expect(out.p95).toEqual([60, 60, null, 60, 60])
+  expect(out.loss).toEqual([0, 0, null, 0, 0])
 })
 
 test.each([
   // The next window begins this long after the last one ended: 6 s is half its length and a second.
-  [6, 2],
-  [6.1, 3],
+  [6, 3],
+  [6.1, 5],
 ])('%s s between windows of 10 s: %s rows', (apart, rows) => expect(series([point(10), point(20 + apart)]).at).toHaveLength(rows))
 
-test('windows of other lengths follow on', () => expect(series([point(10), point(15, { length_s: 5 }), point(75, { length_s: 60 })]).at).toHaveLength(3))
+test('windows of other lengths follow on', () => expect(series([point(10), point(15, { length_s: 5 }), point(75, { length_s: 60 })]).at).toHaveLength(4))
 
 test('what was not measured is null, not 0', () => {
   const out = series([point(10, { rtt_ms: undefined, loss_up: undefined, loss_down: undefined })])
-  expect([out.p50, out.p95, out.loss]).toEqual([[null], [null], [null]])
+  expect([out.p50, out.p95, out.loss]).toEqual([[null, null], [null, null], [null, null]])
+})
+
+test('the window after one that was out is drawn whole', () => {
+  const out = series([point(10, { rtt_ms: undefined, loss_up: 1 }), point(20)])
+  expect(from(out).map((at) => Number(at.toFixed(3)))).toEqual([0, 10, 10.001, 20])
+  expect(out.p50).toEqual([null, null, 40, 40])
+  expect(out.loss).toEqual([100, 100, 0, 0])
 })
 
 test('the worse direction counts', () => {
-  expect(series([point(10, { loss_up: 0.02, loss_down: 0.5 })]).loss).toEqual([50])
-  expect(series([point(10, { loss_up: undefined, loss_down: 0.5 })]).loss).toEqual([50])
+  expect(series([point(10, { loss_up: 0.02, loss_down: 0.5 })]).loss).toEqual([50, 50])
+  expect(series([point(10, { loss_up: undefined, loss_down: 0.5 })]).loss).toEqual([50, 50])
 })
 
 test('rows out of order or without a time are left out, since a chart needs ascending times', () => {
-  expect(series([point(20), point(10), point(20), point(30, { at: 'never' })]).at).toEqual([T0 + 20])
-})
-
-const event = (at: number, text: string): Event => ({ at: new Date(at * 1000).toISOString(), kind: 'switch', text, detail: {} })
-
-test('events from the history and the feed are one list, each once', () => {
-  expect(merge([event(2, 'b'), event(1, 'a')], [event(2, 'b'), event(3, 'c')]).map(({ text }) => text)).toEqual(['a', 'b', 'c'])
+  expect(series([point(20), point(10), point(20), point(30, { at: 'never' })]).at).toEqual([T0 + 10, T0 + 20])
 })
 
 const row = (more: Partial<ClassStatus>): ClassStatus => ({
@@ -76,3 +78,11 @@ test('spans end now, or with the class', () => {
   expect(spanOf(row({ began: new Date(1e9 - 120_000).toISOString() }), '15m', 1e9)).toEqual({ from: 1e9 - 120_000, to: 1e9 })
   expect(spanOf(row({ began: new Date(1e9 + 5).toISOString() }), 'all', 1e9)).toEqual({ from: 1e9 - 60_000, to: 1e9 })
 })
+
+test.each([
+  // The end of the history, now, over, the end of the axis
+  [100, 105, false, 100],
+  [100, 115, false, 100],
+  [100, 116, false, 116],
+  [100, 999, true, 100],
+])('a history up to %s seen at %s, class over %s: the axis ends at %s', (to, now, ended, end) => expect(axisEnd(to, now, ended)).toBe(end))
