@@ -123,6 +123,25 @@ describe('the list of classes', () => {
     })
   })
 
+  test('dropped classes are counted, and those of yesterday are found too', async () => {
+    const dropped = (rows) => [...rows.values()].filter((row) => row.outcome === 'dropped').map((row) => row.id)
+    const tile = page.locator('[data-tile=dropped]')
+    await tile.locator('.value').getByText(String(dropped(mock.world.classes).length), { exact: true }).waitFor()
+    await tile.click()
+    await page.waitForURL('**/?state=ended&outcome=dropped')
+    const all = [...dropped(mock.world.classes), ...dropped(mock.world.past)]
+    await page.getByText(new RegExp(`^${all.length} of `)).waitFor()
+    // Newest first.
+    assert.deepEqual(await rows().evaluateAll((shown) => shown.map((tr) => tr.dataset.row)), all)
+    await page.getByLabel('Outcome').selectOption('cut_short')
+    await page.waitForURL('**/?state=ended&outcome=cut_short')
+    await row([...mock.world.past.values()].find(({ outcome }) => outcome === 'cut_short').id).getByText('Cut short').waitFor()
+    await page.reload()
+    await row([...mock.world.past.values()].find(({ outcome }) => outcome === 'cut_short').id).getByRole('link').click()
+    await page.locator('.head').getByText('Cut short').waitFor()
+    await page.locator('canvas').first().waitFor()
+  })
+
   test('a filter that matches nothing says so, and can be cleared', async () => {
     await page.getByRole('searchbox').fill('no such thing')
     await page.getByText('No class matches').waitFor()
@@ -281,6 +300,9 @@ describe('edges', () => {
     assert.equal(await page.locator('[data-pair="sin sao"]').getAttribute('data-tone'), 'critical')
     await page.locator('[data-half="sao jnb"].unknown').getByText('no data', { exact: true }).waitFor()
     await page.locator('[data-half="jnb sin"].stale').waitFor()
+    // Each half says towards which edge.
+    await page.locator('[data-half="sin sao"]').getByText('→ sao', { exact: true }).waitFor()
+    await page.locator('[data-half="sao sin"]').getByText('→ sin', { exact: true }).waitFor()
   })
 
   test('draining asks first, and is undone', async () => {
@@ -291,6 +313,24 @@ describe('edges', () => {
     await edge.getByRole('button', { name: 'Undrain' }).click()
     await edge.getByRole('button', { name: 'Drain …' }).waitFor()
   })
+})
+
+describe('agents', () => {
+  world({}, {}, '/agents')
+
+  test('one that is silent says since when', async () => {
+    await row([...(await silent())][0]).locator('[data-heard]').getByText(/^15 min ago$/).waitFor()
+    await page.getByRole('group', { name: 'State' }).getByRole('button', { name: 'Up' }).click()
+    await page.waitForURL('**/agents?state=up')
+    await page.locator('tr[data-tone=warn]').first().waitFor({ state: 'detached' })
+    assert.equal(await page.locator('[data-heard]').count(), 0)
+  })
+
+  const silent = async () => {
+    const shown = page.locator('tr[data-tone=warn]')
+    await shown.first().waitFor()
+    return shown.evaluateAll((all) => all.map((tr) => tr.dataset.row))
+  }
 })
 
 describe('a viewer', () => {
@@ -313,16 +353,24 @@ describe('join tokens', () => {
     await page.getByLabel('Uses').fill('3')
     await page.getByRole('button', { name: 'Create token' }).click()
     const line = await page.locator('[data-join]').textContent()
-    assert.match(line, /^corridor edge join https:\/\/\S+ --join \S+$/)
+    // Without a name the join would be refused.
+    assert.match(line, /^corridor edge join https:\/\/\S+ --join \S+ --name NAME$/)
     await page.getByRole('button', { name: 'Copy line' }).click()
     await page.getByText('Copied').waitFor()
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), line)
+    await page.getByLabel('Only edge name').fill('fra-1')
+    await page.getByRole('button', { name: 'Create token' }).click()
+    await page.locator('[data-join]').filter({ hasNotText: 'NAME' }).waitFor()
+    await page.locator('tr[data-token]').nth(1).waitFor()
+    await page.locator('tr[data-token]').filter({ hasText: 'fra-1' }).getByRole('button', { name: 'Revoke …' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
+    await page.locator('tr[data-token]').getByText('Revoked').waitFor()
     await page.reload()
     await page.locator('tr[data-token]').getByText('Valid').waitFor()
     assert.equal(await page.locator('[data-join]').count(), 0)
     await page.getByRole('button', { name: 'Revoke …' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Revoke' }).click()
-    await page.locator('tr[data-token]').getByText('Revoked').waitFor()
+    await page.locator('tr[data-token]').getByText('Revoked').nth(1).waitFor()
   })
 })
 
@@ -351,14 +399,26 @@ describe('nothing yet', () => {
 
   test('each page says what to do', async () => {
     await page.getByText('No classes yet').waitFor()
-    await page.goto(`${mock.url}/edges`)
-    await page.getByText('corridor edge join URL --join TOKEN').waitFor()
+    await page.locator('[data-step=open]').nth(2).waitFor()
+    assert.equal(await page.locator('[data-step=done]').count(), 0)
+    await page.locator('[data-step]').first().getByRole('link').click()
+    await page.waitForURL('**/edges')
+    await page.getByText('corridor edge join URL --join TOKEN --name NAME').waitFor()
     await page.goto(`${mock.url}/agents`)
-    await page.getByText('corridor agent join URL --join TOKEN').waitFor()
+    await page.getByText('corridor agent join URL --join TOKEN --subject NAME').waitFor()
     await page.goto(`${mock.url}/tokens`)
     await page.getByText('No join tokens').waitFor()
     await page.goto(`${mock.url}/nowhere`)
     await page.getByText('There is no such page').waitFor()
+  })
+})
+
+describe('edges and agents, but no class', () => {
+  world({ classes: 0, agents: 2 })
+
+  test('the one step that is left is offered', async () => {
+    await page.getByRole('link', { name: 'Create the first class' }).click()
+    await page.waitForURL('**/new-class')
   })
 })
 

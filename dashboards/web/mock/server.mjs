@@ -87,6 +87,7 @@ async function route(state, session, request, path, url, response) {
     return json(response, undefined, 204)
   }
   if (key === 'GET /status') return text(response, world.status())
+  if (key === 'GET /classes') return json(response, world.endedClasses(Number(url.searchParams.get('limit') ?? 100)))
   if (key === 'GET /live') return stream(state, request, response)
   if (key === 'GET /tokens') return json(response, world.tokens)
   if (request.method !== 'GET' && (session.level === 'viewer' || session.level === 'support'))

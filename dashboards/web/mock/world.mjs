@@ -58,6 +58,9 @@ export class World {
     this.edges = EDGES.slice(0, edges)
     this.classes = new Map()
     if (edges > 0) for (let i = 0; i < classes; i += 1) this.classes.set(this.idOf(i), this.madeClass(i))
+    /** What the store has and the status has not: it ended more than an hour ago. */
+    this.past = new Map()
+    if (this.edges.length > 0) for (let i = 0; i < Math.min(40, classes); i += 1) this.past.set(...this.pastClass(i))
     this.spare = agents ?? Math.min(40, classes)
   }
 
@@ -72,14 +75,15 @@ export class World {
     const students = hub ? 4 : 1
     const participants = [{ subject: `t-${String(i).padStart(4, '0')}`, role: 'teacher' }]
     for (let s = 0; s < students; s += 1) participants.push({ subject: `s-${String(i).padStart(4, '0')}-${s + 1}`, role: 'student' })
-    const state = i % 29 === 20 ? 'scheduled' : i % 37 === 25 ? 'ended' : 'live'
+    const dropped = i % 37 === 26
+    const state = i % 29 === 20 ? 'scheduled' : i % 37 === 25 || dropped ? 'ended' : 'live'
     const began = this.started - 2400 - (i % 50) * 30
     return {
       id,
       index: i,
-      fate: fate(i),
+      fate: dropped ? 'outage' : fate(i),
       state,
-      outcome: state === 'ended' ? 'completed' : undefined,
+      outcome: state === 'ended' ? (dropped ? 'dropped' : 'completed') : undefined,
       hub: hub ? this.edges[i % this.edges.length].name : undefined,
       target: target ? 'media.example.org:3478' : undefined,
       budget_ms: 200,
@@ -91,6 +95,23 @@ export class World {
       ended: state === 'ended' ? this.started - 300 : undefined,
       participants,
     }
+  }
+
+  pastClass(i) {
+    const ended = this.started - 5400 - i * 2700
+    const outcome = ['completed', 'completed', 'dropped', 'completed', 'cut_short', 'never_started'][i % 6]
+    const row = { ...this.madeClass(i * 7 + 1000), state: 'ended', outcome, ended, began: outcome === 'never_started' ? undefined : ended - 2700 }
+    if (outcome === 'dropped') row.fate = 'outage'
+    return [row.id, row]
+  }
+
+  /** Ended classes, newest first, as many as asked for. */
+  endedClasses(limit, now = Date.now() / 1000) {
+    return [...this.classes.values(), ...this.past.values()]
+      .filter((row) => row.state === 'ended')
+      .sort((a, b) => b.ended - a.ended)
+      .slice(0, limit)
+      .map((row) => this.classStatus(row, now))
   }
 
   /** The two ends' nearest edges, and the routes that can be had. */
@@ -391,14 +412,16 @@ export class World {
   }
 
   timeline(id, from, to) {
-    const row = this.classes.get(id)
+    const row = this.classes.get(id) ?? this.past.get(id)
     if (row === undefined) return undefined
     const now = Date.now() / 1000
     const begin = Math.max(from, row.began ?? to)
     const end = Math.min(to, row.ended ?? to)
     const participants = row.participants.map((participant) => {
       const points = []
-      for (let slot = Math.ceil(begin / WINDOW); (slot + 1) * WINDOW <= end; slot += 1) {
+      // A window that began before what is asked for belongs to it, one that began before the class does not.
+      const first = begin === from ? Math.floor(begin / WINDOW) : Math.ceil(begin / WINDOW)
+      for (let slot = first; (slot + 1) * WINDOW <= end; slot += 1) {
         const window = this.window(row, participant.subject, slot * WINDOW)
         if (window === undefined) continue
         points.push({

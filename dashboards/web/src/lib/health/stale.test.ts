@@ -40,8 +40,11 @@ test.each([
 test('stale never looks healthy', () => {
   for (const quality of ['good', 'at_risk', 'outage', 'unknown'] as const) expect(qualityLook(quality, true).tone).toBe('stale')
   expect(qualityLook('good', true).text).toBe('Stale (was good)')
-  expect(classLook('live', 'good', true).tone).toBe('stale')
-  expect(classLook('ended', 'good', false).tone).toBe('neutral')
+  expect(classLook('live', 'good', undefined, true).tone).toBe('stale')
+  expect(classLook('ended', 'good', undefined, false)).toEqual({ tone: 'neutral', text: 'Ended' })
+  expect(classLook('ended', 'good', 'dropped', false)).toEqual({ tone: 'critical', text: 'Dropped' })
+  // How a class ended does not age, but no colour stands out among what does.
+  expect(classLook('ended', 'good', 'dropped', true)).toEqual({ tone: 'neutral', text: 'Dropped' })
 })
 
 test('the time shown is the controller’s, and goes on by itself', () => {

@@ -37,13 +37,6 @@ export const qualityLook = (quality: Quality, stale: boolean): Look => aged(QUAL
 export const edgeLook = (state: EdgeState, stale: boolean): Look => aged(EDGE[state], stale)
 export const agentLook = (state: AgentState, stale: boolean): Look => aged(AGENT[state], stale)
 
-/** A class's health; one that has not begun or is over has none. */
-export function classLook(state: ClassState, quality: Quality, stale: boolean): Look {
-  if (state === 'scheduled') return { tone: 'neutral', text: 'Scheduled' }
-  if (state === 'ended') return { tone: 'neutral', text: 'Ended' }
-  return qualityLook(quality, stale)
-}
-
 export const OUTCOMES: Record<Outcome, string> = {
   completed: 'Completed',
   cut_short: 'Cut short',
@@ -51,8 +44,12 @@ export const OUTCOMES: Record<Outcome, string> = {
   never_started: 'Never started',
 }
 
-export const STATES: Record<ClassState, string> = {
-  live: 'Live',
-  scheduled: 'Scheduled',
-  ended: 'Ended',
+const OUTCOME_TONES: Record<Outcome, Tone> = { completed: 'neutral', cut_short: 'warn', dropped: 'critical', never_started: 'neutral' }
+
+/** A class's health; one that has not begun has none, of one that is over it is how it went. That does not age, but shows no colour beside what does. */
+export function classLook(state: ClassState, quality: Quality, outcome: Outcome | undefined, stale: boolean): Look {
+  if (state === 'scheduled') return { tone: 'neutral', text: 'Scheduled' }
+  if (state === 'live') return qualityLook(quality, stale)
+  if (outcome === undefined) return { tone: 'neutral', text: 'Ended' }
+  return { tone: stale ? 'neutral' : OUTCOME_TONES[outcome], text: OUTCOMES[outcome] }
 }

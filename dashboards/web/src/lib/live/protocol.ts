@@ -1,6 +1,7 @@
 import type { AgentStatus, ClassState, ClassStatus, ControllerStatus, EdgeStatus, Event, LinkStatus, Outcome, Quality, Rtt } from '../api/types'
 import type { Loss } from '../mesh/minute-loss'
 import type { RowWindow } from '../table/window'
+import type { PastState } from './past'
 import type { ListQuery } from '../table/query'
 
 /**
@@ -54,7 +55,7 @@ export interface MeshLink {
 
 export type ViewData =
   | { kind: 'summary' }
-  | ({ kind: 'classes' } & Rows<ClassRow>)
+  | ({ kind: 'classes'; past?: PastState } & Rows<ClassRow>)
   | { kind: 'class'; id: string; class: ClassStatus | null }
   | { kind: 'edges'; edges: EdgeStatus[]; mesh: MeshLink[] }
   | ({ kind: 'agents' } & Rows<AgentRow>)
@@ -71,6 +72,8 @@ export interface Summary {
   unknown: number
   scheduled: number
   ended: number
+  /** Classes that ended as dropped within the last hour. */
+  dropped: number
   edges: number
   agents: number
 }

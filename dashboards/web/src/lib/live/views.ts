@@ -1,13 +1,17 @@
 import type { ClassStatus, Status } from '../api/types'
 import { over, push, type Counters } from '../mesh/minute-loss'
-import { selectAgents, selectClasses } from '../table/query'
+import { selectAgents, selectClasses, type ListQuery } from '../table/query'
 import type { RowWindow } from '../table/window'
+import { withPast, type Past } from './past'
 import type { AgentRow, ClassRow, Exported, Rows, Summary, View, ViewData } from './protocol'
 
 /** Histories of the mesh's counters, by `from` and `to`. */
 export type Histories = ReadonlyMap<string, readonly Counters[]>
 
 const linkKey = (from: string, to: string) => `${from}\n${to}`
+
+/** Dropped classes are counted for so long. */
+const DROPPED_MS = 3_600_000
 
 const AGENT_PREFIX = 'agent:'
 
@@ -35,22 +39,28 @@ export function summary(status: Status): Summary {
     unknown: 0,
     scheduled: 0,
     ended: 0,
+    dropped: 0,
     edges: status.edges.length,
     agents: status.agents.length,
   }
+  const now = Date.parse(status.controller.now)
   for (const row of status.classes) {
     out[row.state] += 1
     if (row.state === 'live') out[row.quality] += 1
+    if (row.outcome === 'dropped' && now - Date.parse(row.ended ?? '') <= DROPPED_MS) out.dropped += 1
   }
   return out
 }
 
-export function viewData(status: Status, histories: Histories, view: View): ViewData {
+export function viewData(status: Status, histories: Histories, past: Past, view: View): ViewData {
   switch (view.kind) {
     case 'summary':
       return { kind: 'summary' }
-    case 'classes':
-      return { kind: 'classes', ...slice(selectClasses(status.classes, view.query), view.window, status.classes.length, classRow) }
+    case 'classes': {
+      const classes = classesOf(status, past, view.query)
+      const rows = slice(selectClasses(classes, view.query), view.window, classes.length, classRow)
+      return { kind: 'classes', ...rows, ...(wantsPast(view) ? { past: past.state } : {}) }
+    }
     case 'class':
       return { kind: 'class', id: view.id, class: status.classes.find((row) => row.id === view.id) ?? null }
     case 'edges':
@@ -73,10 +83,10 @@ export function viewData(status: Status, histories: Histories, view: View): View
 }
 
 /** Everything that a view's filter lets through, for export. */
-export function exported(status: Status, view: View): Exported {
+export function exported(status: Status, past: Past, view: View): Exported {
   switch (view.kind) {
     case 'classes':
-      return { kind: 'classes', rows: selectClasses(status.classes, view.query) }
+      return { kind: 'classes', rows: selectClasses(classesOf(status, past, view.query), view.query) }
     case 'agents':
       return { kind: 'agents', rows: selectAgents(agentRows(status), view.query) }
     case 'edges':
@@ -84,6 +94,15 @@ export function exported(status: Status, view: View): Exported {
     default:
       return null
   }
+}
+
+/** Whether a view shows classes that only the store has. */
+export function wantsPast(view: View): boolean {
+  return view.kind === 'classes' && view.query.state === 'ended'
+}
+
+function classesOf(status: Status, past: Past, query: ListQuery): readonly ClassStatus[] {
+  return query.state === 'ended' ? withPast(status.classes, past) : status.classes
 }
 
 function slice<T, R>(matching: readonly T[], window: RowWindow, all: number, row: (item: T) => R): Rows<R> {

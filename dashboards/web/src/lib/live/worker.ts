@@ -1,13 +1,16 @@
 /// <reference lib="webworker" />
 /** The thread that receives the live feed, so that parsing it never holds up the page. */
-import type { Event, Status } from '../api/types'
+import type { ClassStatus, Event, Status } from '../api/types'
+import { MOST_PAST, NO_PAST, pastOf, type Past } from './past'
 import { moment, since, type Connection, type FromWorker, type Moment, type ToWorker, type View } from './protocol'
-import { exported, summary, viewData, withStatus, type Histories } from './views'
+import { exported, summary, viewData, wantsPast, withStatus, type Histories } from './views'
 
 /** The stream is silent this long: ask by polling, which also tells a changed nothing from a dead line. */
 const SILENT_MS = 5_000
 const CHECK_MS = 1_000
 const POLL_TIMEOUT_MS = 8_000
+/** What is in the store already is asked for anew after this long. */
+const PAST_FRESH_MS = 30_000
 const RETRY_FIRST_MS = 1_000
 const RETRY_MOST_MS = 15_000
 
@@ -15,6 +18,8 @@ let status: Status | null = null
 let received: Moment | null = null
 let histories: Histories = new Map()
 let view: View = { kind: 'summary' }
+let past: Past = NO_PAST
+let pastAsked: Moment | null = null
 
 let stream: EventSource | null = null
 let waiting: { text: string; arrived: Moment } | null = null
@@ -47,7 +52,7 @@ function showSoon(): void {
 
 function show(): void {
   if (status === null || received === null) return
-  post({ type: 'update', view, data: viewData(status, histories, view), summary: summary(status), received })
+  post({ type: 'update', view, data: viewData(status, histories, past, view), summary: summary(status), received })
 }
 
 /**
@@ -129,6 +134,28 @@ async function poll(): Promise<void> {
   }
 }
 
+/** Brings the ended classes of the store when a list wants them and those at hand are old. */
+async function recall(): Promise<void> {
+  if (!running || !wantsPast(view)) return
+  const now = moment()
+  if (pastAsked !== null && since(pastAsked, now) < PAST_FRESH_MS) return
+  pastAsked = now
+  try {
+    const response = await fetch(`/api/v1/classes?state=ended&limit=${MOST_PAST}`, {
+      cache: 'no-store',
+      credentials: 'same-origin',
+      signal: AbortSignal.timeout(POLL_TIMEOUT_MS),
+    })
+    if (!response.ok) throw new Error(`status ${response.status}`)
+    const next = pastOf((await response.json()) as ClassStatus[])
+    if (running) past = next
+  } catch {
+    // What was had is old, but over; only a first failure leaves a hole.
+    if (running && past.state === 'loading') past = { ...past, state: 'failed' }
+  }
+  showSoon()
+}
+
 function start(): void {
   if (running) return
   running = true
@@ -136,6 +163,7 @@ function start(): void {
   connected('connecting')
   open()
   check = setInterval(() => {
+    void recall()
     if (received === null || since(received, moment()) > SILENT_MS) void poll()
   }, CHECK_MS)
 }
@@ -150,6 +178,8 @@ function stop(): void {
   received = null
   waiting = null
   histories = new Map()
+  past = NO_PAST
+  pastAsked = null
 }
 
 self.addEventListener('message', (message: MessageEvent<ToWorker>) => {
@@ -161,8 +191,9 @@ self.addEventListener('message', (message: MessageEvent<ToWorker>) => {
       return stop()
     case 'view':
       view = order.view
+      void recall()
       return showSoon()
     case 'export':
-      return post({ type: 'exported', ticket: order.ticket, exported: status === null ? null : exported(status, order.view) })
+      return post({ type: 'exported', ticket: order.ticket, exported: status === null ? null : exported(status, past, order.view) })
   }
 })

@@ -38,6 +38,15 @@ function judge(link: LinkStatus, minute: Loss | undefined): Look {
   return { tone: 'ok', text: 'OK' }
 }
 
+/**
+ * Delay of one direction where it is known well enough to tell it from the other's: a bound as wide as the
+ * delay itself says no more than the round trip does.
+ */
+export function oneWayDelay({ owd_ms: value, owd_error_ms: bound }: LinkStatus): { value: number; bound: number } | undefined {
+  if (value === undefined || bound === undefined || bound > value / 2) return undefined
+  return { value, bound }
+}
+
 /** Severity for "the worst result wins": higher is worse. */
 export function severity(look: Look): number {
   return { ok: 0, neutral: 0, unknown: 1, stale: 2, warn: 3, critical: 4 }[look.tone]

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { LinkStatus } from '../api/types'
-import { direction } from './cell'
+import { direction, oneWayDelay } from './cell'
 import { over, push, type Counters } from './minute-loss'
 
 const link = (more: Partial<LinkStatus> = {}): LinkStatus => ({ from: 'a', to: 'b', window_s: 10, sent: 600, lost: 0, loss: 0, age_s: 2, ...more })
@@ -43,3 +43,10 @@ test('a history stays short', () => {
   const readings = Array.from({ length: 500 }, (_, i) => [i, i, 0] as const)
   expect(history(readings).length).toBeLessThanOrEqual(62)
 })
+
+test.each([
+  [72, 36, { value: 72, bound: 36 }],
+  [72, 36.1, undefined],
+  [undefined, 1, undefined],
+  [72, undefined, undefined],
+])('a delay of %s ms ±%s', (owd_ms, owd_error_ms, told) => expect(oneWayDelay(link({ owd_ms, owd_error_ms }))).toEqual(told))

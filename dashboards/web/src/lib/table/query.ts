@@ -1,4 +1,4 @@
-import type { ClassStatus, Quality } from '../api/types'
+import type { ClassStatus, Outcome, Quality } from '../api/types'
 import type { AgentRow } from '../live/protocol'
 
 export type Dir = 'asc' | 'desc'
@@ -8,6 +8,7 @@ export interface ListQuery {
   q: string
   state: string
   quality: string
+  outcome: string
   sort: string
   dir: Dir
 }
@@ -15,7 +16,7 @@ export interface ListQuery {
 /** Keys sort ascending; what has none (`undefined`) sorts last in both directions. */
 export type Key = string | number | undefined
 
-export const CLASS_SORTS = ['health', 'id', 'state', 'rtt', 'participants', 'hub', 'began'] as const
+export const CLASS_SORTS = ['health', 'id', 'state', 'rtt', 'participants', 'hub', 'time'] as const
 export const AGENT_SORTS = ['state', 'subject', 'uplink', 'rtt', 'version', 'platform', 'link', 'clock', 'classes', 'spool'] as const
 
 /** Rows as wanted: filtered, sorted by key, ties by name so that rows do not jump. */
@@ -42,10 +43,12 @@ export function select<T>(
 
 const WORST_FIRST: Record<Quality, number> = { outage: 0, at_risk: 1, unknown: 2, good: 3 }
 
-/** Live classes by how bad they are, then the scheduled, then the ended. */
+const WORST_ENDED_FIRST: Record<Outcome, number> = { dropped: 5, cut_short: 6, never_started: 7, completed: 8 }
+
+/** Live classes by how bad they are, then the scheduled, then the ended by how badly they went. */
 function health(row: ClassStatus): number {
   if (row.state === 'scheduled') return 4
-  if (row.state === 'ended') return 5
+  if (row.state === 'ended') return row.outcome === undefined ? 8 : WORST_ENDED_FIRST[row.outcome]
   return WORST_FIRST[row.quality]
 }
 
@@ -61,8 +64,8 @@ function classKey(sort: string): (row: ClassStatus) => Key {
       return (row) => row.participants.length
     case 'hub':
       return (row) => row.hub ?? row.target
-    case 'began':
-      return (row) => row.began ?? row.start
+    case 'time':
+      return (row) => row.ended ?? row.began ?? row.start
     default:
       return health
   }
@@ -77,6 +80,7 @@ export function selectClasses(rows: readonly ClassStatus[], query: ListQuery): C
   const keep = (row: ClassStatus) =>
     (query.state === '' || row.state === query.state) &&
     (query.quality === '' || (row.state === 'live' && row.quality === query.quality)) &&
+    (query.outcome === '' || row.outcome === query.outcome) &&
     (q === '' ||
       has(row.id, q) ||
       has(row.hub, q) ||

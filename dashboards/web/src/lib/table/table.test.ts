@@ -3,7 +3,7 @@ import type { AgentStatus, ClassStatus } from '../api/types'
 import { select, selectAgents, selectClasses, type ListQuery } from './query'
 import { rowWindow } from './window'
 
-const ANY: ListQuery = { q: '', state: '', quality: '', sort: 'health', dir: 'asc' }
+const ANY: ListQuery = { q: '', state: '', quality: '', outcome: '', sort: 'health', dir: 'asc' }
 const row = (id: string, more: Partial<ClassStatus> = {}): ClassStatus => ({
   id,
   state: 'live',
@@ -23,18 +23,20 @@ const CLASSES = [
   row('b', { quality: 'at_risk', rtt_ms: { p50: 1, p95: 290 } }),
   row('e', { state: 'scheduled', quality: 'unknown' }),
   row('f', { quality: 'unknown' }),
+  row('g', { state: 'ended', quality: 'unknown', outcome: 'dropped' }),
 ]
 
 test.each([
-  [{}, 'c b f d e a'],
-  [{ dir: 'desc' }, 'a e d f b c'],
-  [{ sort: 'id' }, 'a b c d e f'],
+  [{}, 'c b f d e g a'],
+  [{ dir: 'desc' }, 'a g e d f b c'],
+  [{ sort: 'id' }, 'a b c d e f g'],
   // What is unknown is last, whichever way.
-  [{ sort: 'rtt' }, 'd b a c e f'],
-  [{ sort: 'rtt', dir: 'desc' }, 'b d a c e f'],
+  [{ sort: 'rtt' }, 'd b a c e f g'],
+  [{ sort: 'rtt', dir: 'desc' }, 'b d a c e f g'],
   [{ state: 'live' }, 'c b f d'],
   // A class that is over is in no health.
   [{ quality: 'outage' }, 'c'],
+  [{ outcome: 'dropped' }, 'g'],
   [{ q: ' FRA ' }, 'c'],
   [{ q: 's-b' }, 'b'],
   [{ q: 'zzz' }, ''],
