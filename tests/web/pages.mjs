@@ -58,6 +58,25 @@ describe('the way in', () => {
     await page.getByRole('heading', { name: 'Edges' }).waitFor()
   })
 
+  test('a controller that cannot be reached is asked again, without anybody’s hand', async () => {
+    await page.route('**/api/v1/session', (route) => route.fulfill({ status: 502, body: '<html>Bad gateway</html>' }))
+    await page.goto(mock.url)
+    await page.getByRole('alert').getByText('status 502').waitFor()
+    await page.unroute('**/api/v1/session')
+    await page.getByRole('button', { name: 'Log in' }).waitFor()
+  })
+
+  test('a history that cannot be loaded is no history without measurements', async () => {
+    await page.route('**/timeline?*', (route) => route.fulfill({ status: 503, contentType: 'application/json', body: '{"code":"busy","message":"The store is busy."}' }))
+    await page.goto(`${mock.url}/classes/physics-6b-0001`)
+    await logIn(page)
+    await page.getByText('The store is busy.').waitFor()
+    await page.locator('[data-participant="s-0001-1"]').getByText('The measurements could not be loaded.').waitFor()
+    assert.equal(await page.getByText('No measurements in this span of time.').count(), 0)
+    await page.unroute('**/timeline?*')
+    await page.locator('[data-participant="s-0001-1"] canvas').first().waitFor()
+  })
+
   test('a session that ends leads to the log-in and back', async () => {
     await page.goto(`${mock.url}/?q=maths&sort=id`)
     await logIn(page)

@@ -231,7 +231,7 @@ export class World {
         in_use: window?.route,
         rtt_ms: window?.rtt,
         loss: window === undefined ? undefined : round(1 - (1 - window.up) * (1 - window.down), 4),
-        budget_ms: row.target === undefined && row.hub === undefined ? row.budget_ms : row.budget_ms / 2 + 20,
+        budget_ms: row.target === undefined && row.hub === undefined ? row.budget_ms : row.budget_ms * 0.9,
         switches: row.fate === 'switch' ? 2 * Math.max(0, Math.floor((now - (row.began ?? now)) / CYCLE)) : 0,
         reason: `best route when the leg began: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`,
         reason_detail: { kind: 'initial' },

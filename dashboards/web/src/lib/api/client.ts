@@ -21,6 +21,9 @@ export class ApiError extends Error {
   }
 }
 
+/** A controller that takes longer is not answering: a long class's history takes a second or two. */
+const TIMEOUT_MS = 20_000
+
 type Method = 'GET' | 'POST' | 'DELETE'
 
 let csrf: string | null = null
@@ -41,18 +44,20 @@ async function request<T>(method: Method, path: string, body?: unknown): Promise
   if (body !== undefined) headers['content-type'] = 'application/json'
   if (method !== 'GET' && csrf !== null) headers['x-corridor-csrf'] = csrf
   let response: Response
+  let text: string
   try {
     response = await fetch(`/api/v1${path}`, {
       method,
       headers,
       credentials: 'same-origin',
       cache: 'no-store',
+      signal: AbortSignal.timeout(TIMEOUT_MS),
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     })
+    text = await response.text()
   } catch {
-    throw new ApiError(0, 'unreachable', 'The controller does not answer. Check the connection and try again.')
+    throw new ApiError(0, 'unreachable', 'The controller does not answer.')
   }
-  const text = await response.text()
   if (response.ok) return (text === '' ? undefined : JSON.parse(text)) as T
   const error = errorFrom(response.status, text)
   if (response.status === 401 && path !== '/login' && path !== '/session') onUnauthorised()

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Point } from '../api/types'
-import { shades } from './shades'
+import { lasted, shades } from './shades'
 
 const T0 = Date.UTC(2026, 10, 22, 12) / 1000
 /** A window of 10 s that ends so many seconds after T0. */
@@ -26,3 +26,8 @@ test.each([
   ['unknown is no data', [point(10, 'unknown'), point(20)], 0, 20, ['0–10 no_data']],
   ['what lies outside is cut', [point(10, 'at_risk')], 5, 8, ['5–8 at_risk']],
 ] as const)('%s', (_, points, from, to, expected) => expect(told(points, from, to)).toEqual(expected))
+
+test('each state’s time is summed', () => {
+  const all = shades([point(10, 'at_risk'), point(20), point(30, 'at_risk'), point(60, 'outage')], T0, T0 + 60)
+  expect(lasted(all)).toEqual({ at_risk: 20, outage: 10, no_data: 20 })
+})

@@ -36,3 +36,10 @@ export function shades(points: readonly Point[], from: number, to: number): Shad
   if (to - known > LEG_STALE_S) add(known, to, 'no_data')
   return out
 }
+
+/** How long each state lasted in all, seconds. */
+export function lasted(all: readonly Shade[]): Record<Shade['state'], number> {
+  const out = { at_risk: 0, outage: 0, no_data: 0 }
+  for (const { from, to, state } of all) out[state] += to - from
+  return out
+}
