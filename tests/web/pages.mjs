@@ -338,7 +338,7 @@ describe('agents', () => {
   world({}, {}, '/agents')
 
   test('one that is silent says since when', async () => {
-    await row([...(await silent())][0]).locator('[data-heard]').getByText(/^15 min ago$/).waitFor()
+    await row([...(await silent())][0]).locator('[data-heard]').getByText(/^15 min$/).waitFor()
     await page.getByRole('group', { name: 'State' }).getByRole('button', { name: 'Up' }).click()
     await page.waitForURL('**/agents?state=up')
     await page.locator('tr[data-tone=warn]').first().waitFor({ state: 'detached' })
@@ -468,6 +468,34 @@ describe('looks', () => {
       assert.match(await zone.textContent(), /UTC/)
       await page.reload()
       await zone.getByText('UTC').waitFor()
+    })
+  })
+
+  describe('on a machine whose clock is an hour slow', () => {
+    beforeEach(async () => {
+      mock = await startMock()
+      view = await open(browser, { timezoneId: 'UTC' })
+      page = view.page
+      await view.context.addInitScript(() => {
+        const right = Date.now
+        Date.now = () => right() - 3_600_000
+      })
+    })
+    afterEach(async () => {
+      await view.context.close()
+      await mock.close()
+    })
+
+    test('times and spans are the controller’s', async () => {
+      await page.goto(`${mock.url}/classes/physics-6b-0001`)
+      const right = page.waitForRequest((request) => Math.abs(Date.parse(new URL(request.url()).searchParams.get('to') ?? '') - Date.now()) < 60_000)
+      await logIn(page)
+      await right
+      await page.locator('canvas').first().waitFor()
+      const [, hours, minutes] = /(\d\d):(\d\d):\d\d/.exec(await page.getByTitle('Switch between local time and UTC').textContent())
+      const now = new Date()
+      const off = Math.abs(Number(hours) * 60 + Number(minutes) - now.getUTCHours() * 60 - now.getUTCMinutes())
+      assert.ok(Math.min(off, 1440 - off) <= 1, `${hours}:${minutes} is shown at ${now.toISOString()}`)
     })
   })
 
