@@ -265,6 +265,13 @@ describe('a class', () => {
     assert.equal(await page.locator('li[data-kind=joined]').count(), 1)
   })
 
+  test('from a participant to its agent', async () => {
+    await page.getByRole('link', { name: 'Agent of s-0001-1' }).click()
+    await page.waitForURL('**/agents?q=s-0001-1')
+    await rows().getByText('s-0001-1', { exact: true }).waitFor()
+    assert.equal(await rows().count(), 1)
+  })
+
   test('time without data is named beneath the charts, and only there', async () => {
     await page.goto(`${mock.url}/classes/chemistry-9b-0004`)
     await page.locator('[data-participant="s-0004-1"] [data-shade=no_data]').getByText('no data').waitFor()
