@@ -420,6 +420,32 @@ describe('a feed that stops', () => {
   })
 })
 
+describe('a feed that stops, beyond the list of classes', () => {
+  world({}, {}, '/classes/physics-6b-0001')
+
+  test('nothing anywhere looks healthy', async () => {
+    const healthy = page.locator('main :is([data-tone=ok], .half.ok, .budget:not(.faded) .fill)')
+    await healthy.first().waitFor()
+    await page.locator('canvas').first().waitFor()
+    mock.freeze(true)
+    await page.locator('[data-feed=stale]').waitFor()
+    assert.equal(await healthy.count(), 0)
+    await page.getByText('Worst teacher–student RTT p95, stale').waitFor()
+    // The time axis goes on without data.
+    await page.locator('[data-participant="t-0001"] [data-shade=no_data]').waitFor()
+    for (const name of ['Classes', 'Edges', 'Agents']) {
+      await page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name, exact: true }).click()
+      await page.getByRole('heading', { level: 1, name }).waitFor()
+      await page.locator('main [data-tone=stale]').first().waitFor()
+      assert.equal(await healthy.count(), 0, name)
+    }
+    mock.freeze(false)
+    await page.locator('[data-feed=ok]').waitFor()
+    await healthy.first().waitFor()
+    view.faults.length = 0
+  })
+})
+
 describe('nothing yet', () => {
   world({ classes: 0, edges: 0, agents: 0 })
 
