@@ -11,6 +11,7 @@
 
 mod controller_link;
 mod datagrams;
+mod memory;
 mod mesh;
 mod next_hop;
 mod run;

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod measure;
 mod prober;
 pub mod proto;
+mod remembered;
 mod reporting;
 mod resolve;
 pub mod route;

@@ -159,6 +159,8 @@ struct Reports {
     /// When to say again that we are here.
     attach_again: Option<Mono>,
     outbox: Outbox,
+    /// Closed, and not yet on disk.
+    fresh: Option<(ReportKey, Vec<u8>)>,
     /// A load is under way, or would find nothing.
     loading: bool,
     drained: bool,

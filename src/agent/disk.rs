@@ -16,7 +16,8 @@ const LEFTOVER_ROWS: u32 = 30;
 /// What the disk answers.
 #[derive(Debug)]
 pub enum Answer {
-    Stored,
+    /// The report of this number.
+    Stored(u64),
     Loaded(Vec<(ReportKey, Vec<u8>)>),
 }
 
@@ -95,7 +96,7 @@ impl Disk {
                             .close_report(boot, sequence, &body, through)
                             .map_err(Into::into)
                     },
-                    |()| answer(Answer::Stored),
+                    move |()| answer(Answer::Stored(sequence)),
                 );
             }
             Output::Load(n) => {

@@ -1,4 +1,5 @@
-//! Which stored reports are on their way: a few at a time, again when no acknowledgement comes.
+//! Which stored reports are on their way: a few at a time, again when no acknowledgement comes. A report
+//! just closed goes ahead of the backlog, so that the controller sees now before it has read the past.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,6 +33,11 @@ impl Outbox {
     /// How many more reports may be taken from the spool.
     pub fn room(&self) -> usize {
         WINDOW.saturating_sub(self.in_flight.len())
+    }
+
+    /// Whether a report that has just been closed may go ahead of the backlog: one at a time.
+    pub fn has_room_ahead(&self) -> bool {
+        self.in_flight.len() <= WINDOW
     }
 
     pub fn contains(&self, key: ReportKey) -> bool {

@@ -29,7 +29,7 @@ use crate::{
     host,
     identity::{Source, Standing},
     machine::Machine,
-    proto,
+    proto, remembered,
     spool::Spool,
     store::worker::Worker,
     transport::{CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, SendOutcome, StreamRate},
@@ -231,7 +231,7 @@ impl Main {
         let mut changes = self.endpoint.changes();
         let clock = self.machine.clock.clone();
         self.boot_lead = lead(&*clock);
-        self.core.stored();
+        self.core.disk_ready();
         loop {
             self.execute(&answers_out);
             let wakeup = self.core.next_wakeup().min(self.next_housekeeping);
@@ -402,12 +402,10 @@ impl Main {
     }
 
     fn disk_answer(&mut self, answer: Answer) {
+        let now = self.machine.clock.mono();
         match answer {
-            Answer::Stored => self.core.stored(),
-            Answer::Loaded(reports) => {
-                let now = self.machine.clock.mono();
-                self.core.loaded(reports, now);
-            }
+            Answer::Stored(sequence) => self.core.stored(sequence, now),
+            Answer::Loaded(reports) => self.core.loaded(reports, now),
         }
     }
 
@@ -549,10 +547,7 @@ impl Main {
         let path = data.join(EDGES_FILE);
         let list = proto::Candidates { version: 0, edges };
         let _ = self.disk.worker().submit(move |_| {
-            let bytes = prost::Message::encode_to_vec(&list);
-            let temporary = path.with_extension("new");
-            let written = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path));
-            if let Err(error) = written {
+            if let Err(error) = remembered::write(&path, &list) {
                 tracing::warn!(path = %path.display(), %error, "list of edges not saved");
             }
         });
@@ -564,10 +559,7 @@ pub const EDGES_FILE: &str = "edges.bin";
 
 /// The edges that the last run was told of; empty if none, or if the file is damaged.
 pub fn saved_edges(data: &std::path::Path) -> Vec<proto::EdgeInfo> {
-    let bytes = std::fs::read(data.join(EDGES_FILE)).unwrap_or_default();
-    proto::decode::<proto::Candidates>(&bytes)
-        .map(|list| list.edges)
-        .unwrap_or_default()
+    remembered::read::<proto::Candidates>(&data.join(EDGES_FILE)).edges
 }
 
 fn stream_rate(in_class: bool) -> StreamRate {

@@ -16,8 +16,9 @@ pub struct Agent {
     pub record: AgentRecord,
     /// How it was last reached; `None` until it is heard for the first time since the controller started.
     pub attachment: Option<Attachment>,
-    /// The newest state of each leg, by class.
+    /// The newest state of each leg, by class, and the report that told it.
     pub legs: BTreeMap<String, proto::LegState>,
+    newest: Option<(u64, u64)>,
     pub host: proto::Host,
 }
 
@@ -80,6 +81,7 @@ impl Agents {
                     record,
                     attachment: None,
                     legs: BTreeMap::new(),
+                    newest: None,
                     host: proto::Host::default(),
                 };
                 self.agents.insert(agent.record.id, agent);
@@ -188,6 +190,15 @@ impl Agents {
             // A former boot's leftovers say nothing about now.
             return;
         }
+        let this = (report.boot, report.sequence);
+        if agent
+            .newest
+            .is_some_and(|newest| newest.0 == this.0 && newest.1 > this.1)
+        {
+            // Of the backlog, which newer reports go ahead of.
+            return;
+        }
+        agent.newest = Some(this);
         agent.legs = report
             .legs
             .iter()

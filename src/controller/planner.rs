@@ -62,12 +62,22 @@ pub struct Planner {
     /// Legs whose plan is from before the start, and until when they stand as they are.
     restored: BTreeSet<(String, String)>,
     settled: Mono,
+    settled_unheard: Mono,
+    /// Agents that told of their links as they are now, since the start.
+    told_now: BTreeSet<AgentId>,
 }
 
 /// After a start, edges and agents come back one by one and nothing is measured yet: a plan made of what
 /// came first would be worse than the one that stands. An edge's longest wait before it tries again, and
 /// a report in class.
 const SETTLE: Duration = Duration::from_secs(15);
+
+/// A leg whose agent has not told yet how its links are now stands for so long: an edge's longest wait, an
+/// agent's, and three reports in class.
+const SETTLE_UNHEARD: Duration = Duration::from_secs(60);
+
+/// A report is about now if a window of it ended within this.
+const NOW: Duration = Duration::from_secs(15);
 
 impl Planner {
     pub fn restore(_: &Settings, records: Vec<PlanRecord>, now: Mono) -> Self {
@@ -95,6 +105,8 @@ impl Planner {
             primaries,
             restored,
             settled: now + SETTLE,
+            settled_unheard: now + SETTLE_UNHEARD,
+            told_now: BTreeSet::new(),
         }
     }
 
@@ -125,7 +137,12 @@ impl Planner {
                 continue;
             }
             let key = match from {
-                Reporter::Agent(agent) => LinkKey::AgentEdge(agent, edge),
+                Reporter::Agent(agent) => {
+                    if age < NOW && !self.restored.is_empty() {
+                        self.told_now.insert(agent);
+                    }
+                    LinkKey::AgentEdge(agent, edge)
+                }
                 Reporter::Edge(other) => LinkKey::edges(other, edge),
             };
             let rtts: Vec<u32> = samples::decode(&window.samples)
@@ -150,9 +167,7 @@ impl Planner {
 
     /// Plans every leg of every live class, and answers what changed.
     pub fn update(&mut self, classes: &Classes, agents: &Agents, edges: &Edges, now: Now) -> Vec<Change> {
-        if now.mono >= self.settled {
-            self.restored.clear();
-        }
+        self.release(agents, now);
         for edge in edges.iter() {
             let state = match edge.state() {
                 // Not back yet, which is no news of it.
@@ -178,6 +193,22 @@ impl Planner {
             .into_iter()
             .map(|change| self.change(change, now))
             .collect()
+    }
+
+    /// Lets go of restored plans that may be made anew.
+    fn release(&mut self, agents: &Agents, now: Now) {
+        if self.restored.is_empty() || now.mono < self.settled {
+            return;
+        }
+        let unheard = now.mono < self.settled_unheard;
+        let told = &self.told_now;
+        self.restored.retain(|(_, subject)| {
+            let agent = agents.by_subject(subject).map(|a| a.record.id);
+            unheard && agent.is_some_and(|id| !told.contains(&id))
+        });
+        if self.restored.is_empty() {
+            self.told_now.clear();
+        }
     }
 
     /// The classes as they are to be planned: a restored leg stands as one whose agent is away does.

@@ -58,6 +58,7 @@ impl EdgeService {
                 address,
                 advertise: config.advertise.clone().unwrap_or_default(),
                 region: config.region.clone(),
+                data: Some(data.clone()),
             }),
         })?;
         let name = material.name.clone();

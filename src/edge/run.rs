@@ -5,6 +5,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -19,6 +20,7 @@ use super::{
     SILENT_AFTER,
     controller_link::{Link, Told},
     datagrams::Datagrams,
+    memory::Memory,
     mesh::{self, Mesh},
     serve::{self, Myself},
     shared::Shared,
@@ -55,6 +57,9 @@ pub struct WithController {
     /// `host:port` where others reach this edge; empty: where it listens.
     pub advertise: Vec<String>,
     pub region: Option<String>,
+    /// Where it remembers the other edges, so that a restart need not wait for the controller; `None`:
+    /// nowhere.
+    pub data: Option<PathBuf>,
 }
 
 /// A running edge.
@@ -141,10 +146,12 @@ impl Edge {
                     rng.random(),
                 );
                 let now = machine.clock.mono();
+                let memory = with.data.map(|data| Memory::in_dir(&data));
                 let main = Main {
                     shared: shared.clone(),
                     standing,
                     mesh,
+                    memory,
                     mesh_probe_size,
                     reporter: Reporter::new(boot, now),
                     unacknowledged: VecDeque::new(),
@@ -255,6 +262,7 @@ struct Main {
     shared: Arc<Shared>,
     standing: Arc<Standing>,
     mesh: Mesh,
+    memory: Option<Memory>,
     mesh_probe_size: usize,
     reporter: Reporter,
     /// Reports by sequence, oldest first, with the time of their last sending.
@@ -266,6 +274,9 @@ struct Main {
 impl Main {
     async fn run(mut self, mut telling: mpsc::Receiver<Told>, stop: CancellationToken) {
         let clock = self.shared.clock.clone();
+        if let Some(memory) = &self.memory {
+            self.mesh.set(&memory.read());
+        }
         let mut wakeup = clock.mono();
         loop {
             tokio::select! {
@@ -300,7 +311,12 @@ impl Main {
 
     fn told(&mut self, told: Told) {
         match told {
-            Told::Mesh(mesh) => self.mesh.set(&mesh),
+            Told::Mesh(mesh) => {
+                self.mesh.set(&mesh);
+                if let Some(memory) = &mut self.memory {
+                    memory.keep(mesh);
+                }
+            }
             Told::Own(proto::FromController {
                 body: Some(from_controller::Body::ReportAck(ack)),
             }) => {

@@ -56,9 +56,13 @@ pub const STALE_WINDOWS: u32 = 3;
 pub const STALE_MIN: Duration = Duration::from_secs(15);
 pub const STALE_MAX: Duration = Duration::from_secs(180);
 
-/// A window in which so many probes were sent and none answered is an outage of its link: fewer may be
-/// chance.
+/// The newest window in which anything was sent, with so many probes and no answer, is an outage of its
+/// link: fewer may be chance.
 pub const OUT_SENT: u32 = 3;
+
+/// Consecutive windows without any answer, with so many probes in all, are an outage too, and when it is
+/// over are not counted as loss: at 30 % each way, chance makes such a run once in 200.
+pub const OUTAGE_SENT: u32 = 8;
 
 /// Normal quantile of the bound below which loss is not believed: with 1.96, one probe lost of sixty
 /// counts as 0.3 %, not as 1.7 %.

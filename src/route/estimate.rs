@@ -10,8 +10,8 @@ pub use distribution::Distribution;
 pub(in crate::route) use distribution::rank;
 
 use super::defaults::{
-    HORIZON, LOSS_CONFIDENCE_Z, OUT_SENT, P95_SAMPLES, STALE_MAX, STALE_MIN, STALE_WINDOWS, WINDOW_SAMPLES,
-    WINDOWS,
+    HORIZON, LOSS_CONFIDENCE_Z, OUT_SENT, OUTAGE_SENT, P95_SAMPLES, STALE_MAX, STALE_MIN, STALE_WINDOWS,
+    WINDOW_SAMPLES, WINDOWS,
 };
 
 /// One window of a link, as its prober reported it. `up` is away from the prober.
@@ -112,13 +112,16 @@ impl LinkEstimate {
         }
     }
 
-    /// Whether the newest window says that the link answers nothing.
+    /// Whether the newest windows say that the link answers nothing. Those in which nothing was sent, for
+    /// want of a connection, say nothing new.
     pub fn is_out(&self, now: Mono) -> bool {
-        !self.is_stale(now)
-            && self
-                .windows
-                .back()
-                .is_some_and(|w| w.sent >= OUT_SENT && w.samples == 0)
+        if self.is_stale(now) {
+            return false;
+        }
+        let unanswered = self.windows.iter().rev().take_while(|w| w.samples == 0);
+        let mut sent = unanswered.map(|w| w.sent).filter(|&sent| sent > 0);
+        let newest = sent.next().unwrap_or(0);
+        newest >= OUT_SENT || newest.saturating_add(sent.sum()) >= OUTAGE_SENT
     }
 
     /// Round trips of recent windows; `None` when stale, out or without samples.
@@ -135,17 +138,28 @@ impl LinkEstimate {
         Distribution::of_points(points, samples)
     }
 
-    /// Loss away from the prober and back to it; `None` when stale.
+    /// Loss away from the prober and back to it, outages left out; `None` when stale.
     pub fn loss(&self, now: Mono) -> Option<(Loss, Loss)> {
         if self.is_stale(now) {
             return None;
         }
         let (mut up, mut down) = (Loss::default(), Loss::default());
-        for w in &self.windows {
-            up.sent += u64::from(w.sent);
-            up.lost += u64::from(w.lost_up);
-            down.sent += u64::from(w.sent.saturating_sub(w.lost_up));
-            down.lost += u64::from(w.lost_down);
+        let mut windows = self.windows.iter().peekable();
+        while let Some(first) = windows.next() {
+            // A run of windows without an answer, or one window with some.
+            let mut run = Counts::of(first);
+            while first.samples == 0
+                && let Some(next) = windows.next_if(|w| w.samples == 0)
+            {
+                run += Counts::of(next);
+            }
+            if first.samples == 0 && run.sent >= u64::from(OUTAGE_SENT) {
+                continue;
+            }
+            up.sent += run.sent;
+            up.lost += run.lost_up;
+            down.sent += run.sent.saturating_sub(run.lost_up);
+            down.lost += run.lost_down;
         }
         Some((up, down))
     }
@@ -165,6 +179,32 @@ impl LinkEstimate {
         let samples = self.windows.iter().map(|w| w.samples).sum::<usize>() as f64;
         let age = now.since(newest.at).as_secs_f64() / newest.stale_after().as_secs_f64();
         samples / (samples + P95_SAMPLES as f64) * (1.0 - age)
+    }
+}
+
+/// Sums over windows.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    sent: u64,
+    lost_up: u64,
+    lost_down: u64,
+}
+
+impl Counts {
+    fn of(w: &Window) -> Self {
+        Self {
+            sent: w.sent.into(),
+            lost_up: w.lost_up.into(),
+            lost_down: w.lost_down.into(),
+        }
+    }
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.lost_up += other.lost_up;
+        self.lost_down += other.lost_down;
     }
 }
 
@@ -252,6 +292,46 @@ mod tests {
         link.observe(&window(40, 10, &[], 10));
         assert!(!link.is_out(at(50)), "the newest window decides");
         assert_eq!(link.age(at(55)), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn out_is_a_window_or_a_run_without_an_answer_and_unconnected_windows_end_neither() {
+        for (sent, out) in [
+            (&[][..], false),
+            (&[2], false),
+            (&[3], true),
+            (&[3, 0, 0], true),
+            (&[0, 0], false),
+            (&[2, 2, 2], false),
+            (&[2, 2, 0, 2, 2], true),
+            (&[3, 2], false),
+        ] {
+            let mut link = LinkEstimate::default();
+            link.observe(&window(2, 2, &[20_000; 10], 10));
+            let mut end = 2;
+            for &sent in sent {
+                end += 2;
+                link.observe(&window(end, 2, &[], sent));
+            }
+            assert_eq!(link.is_out(at(end)), out, "{sent:?}");
+            assert_eq!(link.rtt(at(end)).is_some(), !out, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_that_is_over_is_not_loss() {
+        for (sent, silent, lost) in [(4, 1, 4), (4, 2, 0), (8, 1, 0), (7, 1, 7), (3, 2, 6), (3, 3, 0)] {
+            let mut link = LinkEstimate::default();
+            link.observe(&window(2, 2, &[20_000; 10], 10));
+            for i in 0..silent {
+                let mut seen = window(4 + i * 2, 2, &[], sent);
+                seen.lost_up = sent;
+                link.observe(&seen);
+            }
+            link.observe(&window(20, 2, &[20_000; 10], 10));
+            let (up, _) = link.loss(at(20)).unwrap();
+            assert_eq!((up.lost, up.sent), (lost, 20 + lost), "{silent} x {sent}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!    edge are only if there are no others. Towards a target, only routes by the same exit are, as long
 //!    as one of them works: another exit is another source address for the target.
 //! 2. A leg without a plan, or with another far end than before, takes the best.
-//! 3. A primary that is no candidate is left at once.
+//! 3. A primary that is no candidate is left at once, for a standby while no route is measured.
 //! 4. In the leg's first minute the best is taken whenever more routes are measured than were.
 //! 5. A primary of which nothing is known any more is left for a measured one.
 //! 6. A primary in breach, or spoilt by loss, is left for the best route without either that is not held
@@ -221,7 +221,8 @@ fn decide(
     let from = current.primary;
     let pool = candidates.anchored(snapshot, leg, from.exit());
     if !candidates.usable.contains(&from) {
-        return Some((pool.first()?.clone(), why_unusable(snapshot, &from)));
+        let to = successor(snapshot, leg, candidates, current, pool.first()?);
+        return Some((to, why_unusable(snapshot, &from)));
     }
     let settling = now < current.began + SETTLING;
     if settling && candidates.measured > current.measured {
@@ -254,6 +255,24 @@ fn decide(
     }
     let to = pool.iter().filter(|x| !x.crowded).find(free)?;
     better(&expected, to, leg.budget).map(|cause| (to.clone(), cause))
+}
+
+/// Who follows a primary that is no candidate any more: the best, but while nothing is known of that a standby,
+/// which the agent measures all the time and has moved to already.
+fn successor(
+    snapshot: &Snapshot<'_>,
+    leg: &Leg<'_>,
+    candidates: &Candidates,
+    current: &Current,
+    best: &Expected,
+) -> Expected {
+    if best.standing(leg.budget) < Standing::Unmeasured {
+        return best.clone();
+    }
+    let mut standbys = current.standbys.iter().filter(|s| candidates.usable.contains(s));
+    standbys
+        .next()
+        .map_or_else(|| best.clone(), |s| snapshot.expect(leg.from, s, leg.to))
 }
 
 /// Why `current`, which is in breach or spoilt by loss, is left for `to` at once, if so.

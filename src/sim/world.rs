@@ -236,6 +236,7 @@ impl World {
                     address: controller_at,
                     advertise: vec![SocketAddr::new(local.ip(), EDGE_PORT).to_string()],
                     region: region.clone(),
+                    data,
                 }),
             })?),
             Role::Agent {

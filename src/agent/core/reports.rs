@@ -35,10 +35,26 @@ impl Core {
         self.reports.drained = self.reports.outbox.room() == before;
     }
 
-    /// The disk has taken a report.
-    pub fn stored(&mut self) {
+    /// The disk is ready to hand over what former runs left.
+    pub fn disk_ready(&mut self) {
         self.reports.drained = false;
         self.load_more();
+    }
+
+    /// The disk has taken the report `sequence` of this boot: not before may it go out, since what a crash
+    /// leaves in the journal becomes a report of the same number.
+    pub fn stored(&mut self, sequence: u64, now: Mono) {
+        let fresh = self.reports.fresh.take_if(|(key, _)| key.1 <= sequence);
+        if let Some((key, body)) = fresh
+            && key.1 == sequence
+            && self.reports.attached
+            && self.reports.outbox.has_room_ahead()
+            && let Some(message) = report_message(&body)
+        {
+            self.reports.outbox.sent(key, body, now);
+            self.up(message);
+        }
+        self.disk_ready();
     }
 
     pub fn host(&mut self, host: proto::Host) {
@@ -101,6 +117,7 @@ impl Core {
         self.counters.reports += 1;
         self.reports.closed = self.reports.closed.saturating_add(1);
         let body = prost::Message::encode_to_vec(&report);
+        self.reports.fresh = Some(((self.boot, report.sequence), body.clone()));
         self.out.push_back(Output::Store {
             sequence: report.sequence,
             body,

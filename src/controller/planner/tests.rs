@@ -98,6 +98,25 @@ fn measured(planner: &mut Planner, id: u16, now: Now) {
     }
 }
 
+/// A report of one window of the link to an edge, which ended at `end_ms`.
+fn report_of(edge: u32, end_ms: i64) -> proto::Report {
+    proto::Report {
+        windows: vec![proto::Window {
+            of: Some(window::Of::Edge(edge)),
+            start_us: at(end_ms).wall.as_micros() - 1_000_000,
+            length_ms: 1_000,
+            ledger: Some(proto::Ledger {
+                slots: 1,
+                sent: 1,
+                received: 1,
+                ..proto::Ledger::default()
+            }),
+            ..proto::Window::default()
+        }],
+        ..proto::Report::default()
+    }
+}
+
 #[test]
 fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
     let mut before = Planner::restore(&settings(), vec![], Mono::from_millis(-60_000));
@@ -116,7 +135,22 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
     assert_eq!(planner.plans_of(AgentId(8), &edges(&[])).plans.len(), 1);
     measured(&mut planner, 2, at(1_000));
     let settle = i64::try_from(SETTLE.as_millis()).unwrap();
-    for (ms, changes) in [(1_000, 0), (settle - 1, 0), (settle, 2)] {
+    let unheard = i64::try_from(SETTLE_UNHEARD.as_millis()).unwrap();
+    for (ms, changes) in [
+        (1_000, 0),
+        (settle - 1, 0),
+        (settle, 0),
+        (settle + 1, 1),
+        (unheard, 1),
+    ] {
+        if ms == settle + 1 {
+            // The teacher's agent tells of now; the student's of what was when the controller was away.
+            planner.observe(Reporter::Agent(AgentId(7)), &report_of(2, ms - 1_000), at(ms));
+            planner.observe(Reporter::Agent(AgentId(8)), &report_of(2, ms - 16_000), at(ms));
+        }
+        if ms == unheard {
+            measured(&mut planner, 2, at(ms));
+        }
         let changed = planner.update(&classes(), &agents(), &edges(&[2]), at(ms));
         assert_eq!(changed.len(), changes, "at {ms} ms: {changed:?}");
     }

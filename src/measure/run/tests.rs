@@ -187,6 +187,7 @@ async fn an_edge_of_a_mesh_without_open_probing_says_so() {
             address: "127.0.0.1:9".into(),
             advertise: Vec::new(),
             region: None,
+            data: None,
         }),
     })
     .unwrap();
