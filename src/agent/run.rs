@@ -232,18 +232,22 @@ impl Main {
         let clock = self.machine.clock.clone();
         self.boot_lead = lead(&*clock);
         self.core.disk_ready();
+        let mut wakeup = clock.mono();
         loop {
             self.execute(&answers_out);
-            let wakeup = self.core.next_wakeup().min(self.next_housekeeping);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 event = events.recv() => {
                     let Some(event) = event else { break };
-                    self.event(event);
+                    let mut only_datagrams = self.event(event);
                     // Whatever came with it, before the next look at the clock.
                     while let Ok(event) = events.try_recv() {
-                        self.event(event);
+                        only_datagrams &= self.event(event);
+                    }
+                    // Most turns: a datagram makes nothing due before the next step of the grid.
+                    if only_datagrams && clock.mono() < wakeup {
+                        continue;
                     }
                 }
                 Some(answer) = answers.recv() => self.disk_answer(answer),
@@ -259,6 +263,7 @@ impl Main {
                 self.next_housekeeping = now.mono + HOUSEKEEPING;
                 self.housekeeping(now.mono);
             }
+            wakeup = self.core.next_wakeup().min(self.next_housekeeping);
         }
         self.core.goodbye("stopping");
         self.execute(&answers_out);
@@ -281,11 +286,13 @@ impl Main {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    /// Whether it was a datagram and nothing else.
+    fn event(&mut self, event: Event) -> bool {
         match event {
             Event::Datagram { edge, datagram, at } => {
                 let clock = &self.machine.clock;
                 self.core.datagram(edge, &datagram, at, || clock.mono());
+                return true;
             }
             Event::Control { edge, body } => {
                 let now = self.now();
@@ -323,6 +330,7 @@ impl Main {
                 }
             }
         }
+        false
     }
 
     /// Sends what is due, one at a time: each is stamped when it goes, and transmitted before the next

@@ -47,6 +47,8 @@ struct Window {
     sent: u32,
     lost_up: u32,
     lost_down: u32,
+    /// Part of a run without an answer that was too long for chance.
+    outage: bool,
 }
 
 /// Loss in one direction, as counts.
@@ -87,15 +89,38 @@ impl LinkEstimate {
             sent: seen.sent,
             lost_up: seen.lost_up,
             lost_down: seen.lost_down,
+            outage: false,
         };
         let place = self.windows.partition_point(|w| w.at <= seen.at);
         if place == self.windows.len() {
             self.jitter_us = seen.jitter_us.or(self.jitter_us);
         }
         self.windows.insert(place, window);
+        self.mark_outage(place);
         let newest = self.windows.back().map_or(seen.at, |w| w.at);
         while self.windows.len() > WINDOWS || self.windows.front().is_some_and(|w| w.at + HORIZON <= newest) {
             self.windows.pop_front();
+        }
+    }
+
+    /// Looks whether the window at `place` is part of an outage. What was found stays so when the run's
+    /// beginning leaves the horizon.
+    fn mark_outage(&mut self, place: usize) {
+        let unanswered = |w: &&Window| w.samples == 0;
+        let before = self.windows.range(..place).rev().take_while(unanswered).count();
+        let from_here = self.windows.range(place..).take_while(unanswered).count();
+        if from_here == 0 {
+            return;
+        }
+        let run = place - before..place + from_here;
+        let sent = self
+            .windows
+            .range(run.clone())
+            .map(|w| u64::from(w.sent))
+            .sum::<u64>();
+        let known = self.windows.range(run.clone()).any(|w| w.outage);
+        if known || sent >= u64::from(OUTAGE_SENT) {
+            self.windows.range_mut(run).for_each(|w| w.outage = true);
         }
     }
 
@@ -118,10 +143,9 @@ impl LinkEstimate {
         if self.is_stale(now) {
             return false;
         }
-        let unanswered = self.windows.iter().rev().take_while(|w| w.samples == 0);
-        let mut sent = unanswered.map(|w| w.sent).filter(|&sent| sent > 0);
-        let newest = sent.next().unwrap_or(0);
-        newest >= OUT_SENT || newest.saturating_add(sent.sum()) >= OUTAGE_SENT
+        let mut unanswered = self.windows.iter().rev().take_while(|w| w.samples == 0);
+        let newest = unanswered.find(|w| w.sent > 0);
+        newest.is_some_and(|w| w.outage || w.sent >= OUT_SENT)
     }
 
     /// Round trips of recent windows; `None` when stale, out or without samples.
@@ -144,22 +168,11 @@ impl LinkEstimate {
             return None;
         }
         let (mut up, mut down) = (Loss::default(), Loss::default());
-        let mut windows = self.windows.iter().peekable();
-        while let Some(first) = windows.next() {
-            // A run of windows without an answer, or one window with some.
-            let mut run = Counts::of(first);
-            while first.samples == 0
-                && let Some(next) = windows.next_if(|w| w.samples == 0)
-            {
-                run += Counts::of(next);
-            }
-            if first.samples == 0 && run.sent >= u64::from(OUTAGE_SENT) {
-                continue;
-            }
-            up.sent += run.sent;
-            up.lost += run.lost_up;
-            down.sent += run.sent.saturating_sub(run.lost_up);
-            down.lost += run.lost_down;
+        for w in self.windows.iter().filter(|w| !w.outage) {
+            up.sent += u64::from(w.sent);
+            up.lost += u64::from(w.lost_up);
+            down.sent += u64::from(w.sent.saturating_sub(w.lost_up));
+            down.lost += u64::from(w.lost_down);
         }
         Some((up, down))
     }
@@ -179,32 +192,6 @@ impl LinkEstimate {
         let samples = self.windows.iter().map(|w| w.samples).sum::<usize>() as f64;
         let age = now.since(newest.at).as_secs_f64() / newest.stale_after().as_secs_f64();
         samples / (samples + P95_SAMPLES as f64) * (1.0 - age)
-    }
-}
-
-/// Sums over windows.
-#[derive(Debug, Clone, Copy)]
-struct Counts {
-    sent: u64,
-    lost_up: u64,
-    lost_down: u64,
-}
-
-impl Counts {
-    fn of(w: &Window) -> Self {
-        Self {
-            sent: w.sent.into(),
-            lost_up: w.lost_up.into(),
-            lost_down: w.lost_down.into(),
-        }
-    }
-}
-
-impl std::ops::AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.sent += other.sent;
-        self.lost_up += other.lost_up;
-        self.lost_down += other.lost_down;
     }
 }
 
@@ -332,6 +319,19 @@ mod tests {
             let (up, _) = link.loss(at(20)).unwrap();
             assert_eq!((up.lost, up.sent), (lost, 20 + lost), "{silent} x {sent}");
         }
+    }
+
+    #[test]
+    fn the_rest_of_an_outage_that_leaves_the_horizon_is_not_loss_either() {
+        let mut link = LinkEstimate::default();
+        for end in 1..=4 {
+            link.observe(&window(end * 2, 2, &[], 4));
+        }
+        for end in [60, 64, 66] {
+            link.observe(&window(end, 2, &[20_000; 2], 2));
+        }
+        assert_eq!(link.windows.front().unwrap().at, at(8), "one of four is left");
+        assert_eq!(link.loss(at(66)).unwrap().0, Loss { sent: 6, lost: 0 });
     }
 
     #[test]
