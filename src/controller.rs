@@ -10,6 +10,7 @@
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
 //! | what was planned, and why | `planner.rs` |
+//! | what is shown of a leg, and why is its route in use | `status/leg.rs`, `why.rs` |
 //! | when is a report acknowledged | `run.rs` (`ingest`) |
 
 mod agents;
@@ -27,6 +28,7 @@ mod planner;
 mod run;
 mod settings;
 mod status;
+mod why;
 
 pub use classes::{ClassError, ClassEvent, Classes, NewClass, Presence};
 pub use event::shown as shown_event;

@@ -195,9 +195,15 @@ pub struct LegStatus {
     /// The route that the agent says it uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<Vec<String>>,
+    /// Since when it uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_since: Option<String>,
+    /// Why it uses it: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Rtt>,
-    /// Share lost on the route in use, both directions.
+    /// Share lost on the route in use, both directions; absent until a window of it has closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     pub budget_ms: f64,
@@ -207,7 +213,8 @@ pub struct LegStatus {
     /// The same, typed: an object with a `kind`.
     #[schema(value_type = Object)]
     pub reason_detail: serde_json::Value,
-    /// Seconds since the agent's newest window on this leg.
+    /// Seconds since what `rtt_ms` and `loss` are of: the newest window of the route in use, or the agent's
+    /// newest word where that is older than the route's use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
 }

@@ -18,6 +18,8 @@ pub struct Agent {
     pub attachment: Option<Attachment>,
     /// The newest state of each leg, by class.
     pub legs: BTreeMap<String, proto::LegState>,
+    /// When that was so.
+    pub legs_at: Wall,
     pub host: proto::Host,
 }
 
@@ -80,6 +82,7 @@ impl Agents {
                     record,
                     attachment: None,
                     legs: BTreeMap::new(),
+                    legs_at: Wall::default(),
                     host: proto::Host::default(),
                 };
                 self.agents.insert(agent.record.id, agent);
@@ -188,6 +191,7 @@ impl Agents {
             // A former boot's leftovers say nothing about now.
             return;
         }
+        agent.legs_at = Wall::from_micros(report.end_us);
         agent.legs = report
             .legs
             .iter()

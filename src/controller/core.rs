@@ -438,7 +438,11 @@ impl Core {
         };
         let Some(reporter) = reporter else { return };
         for reported in &report.events {
-            let record = event::reported(&reporter, reported, &self.edges);
+            let plan = match &reporter {
+                event::Who::Subject(subject) => self.planner.leg(&reported.class, subject),
+                event::Who::Edge(_) => None,
+            };
+            let record = event::reported(&reporter, reported, &self.edges, plan);
             self.event(record);
         }
     }

@@ -19,6 +19,10 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
             window.start_us = now.as_micros() - i64::from(window.length_ms) * 1_000;
         }
     }
+    report.end_us = report.end_us.min(now.as_micros());
+    for leg in &mut report.legs {
+        leg.since_us = leg.since_us.min(report.end_us);
+    }
     for event in &mut report.events {
         event.at_us = event.at_us.min(now.as_micros());
     }

@@ -86,7 +86,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Better { gain_ms } => write!(f, "the other route is {gain_ms:.0} ms better"),
-            Self::Plan { version } => write!(f, "plan {version} says so"),
+            Self::Plan { version } => write!(f, "the controller's plan {version}"),
         }
     }
 }

@@ -154,6 +154,17 @@ impl Track {
         self.quantile(0.5, LIVE_SPAN)
     }
 
+    /// Median and 95th percentile of [`LIVE_SPAN`], by nearest rank; `None` below [`QUICK_SAMPLES`].
+    pub(super) fn recent(&self) -> Option<Recent> {
+        if self.samples.len() < QUICK_SAMPLES {
+            return None;
+        }
+        Some(Recent {
+            p50: self.quantile(0.5, LIVE_SPAN)?,
+            p95: self.quantile(0.95, LIVE_SPAN)?,
+        })
+    }
+
     /// Median of the last [`QUICK_SAMPLES`]: more than half of them must be over a limit for it to be.
     pub(super) fn quick_median(&self) -> Option<Duration> {
         if self.samples.len() < QUICK_SAMPLES {
@@ -241,6 +252,13 @@ impl Track {
     fn quantile(&self, q: f64, span: Duration) -> Option<Duration> {
         quantile(self.within(span).collect(), q)
     }
+}
+
+/// Round trips of the last seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    pub p50: Duration,
+    pub p95: Duration,
 }
 
 /// A delay over the budget.
