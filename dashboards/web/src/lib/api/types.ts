@@ -121,6 +121,9 @@ export interface LegStatus {
   primary: string[]
   standbys: string[][]
   in_use?: string[]
+  in_use_since?: string
+  /** Why it is in use: one sentence. */
+  in_use_reason?: string
   rtt_ms?: Rtt
   loss?: number
   budget_ms: number
