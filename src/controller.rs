@@ -6,6 +6,7 @@
 //! | when does a class begin and end, who is lost | `classes.rs` |
 //! | which agents are heard, and through which edge | `agents.rs` |
 //! | which edges are up, and what are they told | `edges.rs` |
+//! | which classes are told of an edge | `carried.rs` |
 //! | how far are clocks from each other | `clocks.rs` |
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
@@ -14,6 +15,7 @@
 //! | when is a report acknowledged | `run.rs` (`ingest`) |
 
 mod agents;
+mod carried;
 mod classes;
 mod clocks;
 mod core;

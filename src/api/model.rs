@@ -311,6 +311,10 @@ pub struct Event {
     pub subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edge: Option<String>,
+    /// In the live feed, of an edge that goes or comes back: the live classes whose routes it is on, or was
+    /// when it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// One sentence.
     pub text: String,
     #[schema(value_type = Object)]

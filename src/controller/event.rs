@@ -212,6 +212,7 @@ pub fn shown(record: &EventRecord) -> model::Event {
         class: record.class.clone(),
         subject: record.subject.clone(),
         edge: record.edge.clone(),
+        classes: Vec::new(),
         text: detail
             .get("text")
             .and_then(Value::as_str)

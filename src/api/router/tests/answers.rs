@@ -179,6 +179,7 @@ async fn the_live_feed_sends_the_state_then_what_happens_and_ends_with_the_serve
         class: None,
         subject: None,
         edge: None,
+        classes: Vec::new(),
         text: format!("line\none {n}"),
         detail: json!({}),
     };
@@ -282,10 +283,19 @@ async fn a_timeline_is_made_of_what_agents_reported() {
         edge: None,
         detail: "{}".into(),
     };
+    let of_edge = |s, kind: &str, edge: &str| EventRecord {
+        subject: None,
+        edge: Some(edge.to_owned()),
+        ..own(s, kind, None)
+    };
     let events = [
         own(5, "slept", None),
         own(6, "switch", Some("c1")),
         own(7, "switch", Some("other")),
+        of_edge(8, "edge_down", "fra-1"),
+        of_edge(9, "edge_up", "fra-1"),
+        of_edge(9, "revoked", "fra-1"),
+        of_edge(9, "edge_down", "ams-1"),
     ];
     world
         .store(move |s| {
@@ -316,7 +326,7 @@ async fn a_timeline_is_made_of_what_agents_reported() {
             .iter()
             .map(|e| e["kind"].clone()),
     );
-    assert_eq!(kinds, json!(["slept", "switch"]));
+    assert_eq!(kinds, json!(["slept", "switch", "edge_down", "edge_up"]));
     let part = format!(
         "/classes/c1/timeline?subject=t1&from={}&to={}",
         time_text::text(at(11)),

@@ -186,6 +186,8 @@ export interface Event {
   class?: string
   subject?: string
   edge?: string
+  /** In the feed, of an edge that goes or comes back: the live classes that it concerns. */
+  classes?: string[]
   text: string
   detail: unknown
 }
