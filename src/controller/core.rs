@@ -257,12 +257,17 @@ impl Core {
     pub fn create_class(&mut self, new: NewClass, now: Now) -> Result<String, AskError> {
         let record = self.classes.create(now.wall, new)?.clone();
         let id = record.id.clone();
-        let words = if record.state == ClassState::Live {
-            "has begun"
+        let is_live = record.state == ClassState::Live;
+        let words = if is_live {
+            "is created"
         } else {
-            "is scheduled"
+            "is created, to begin later"
         };
         self.event(event::class(now.wall, "created", &id, words));
+        if is_live {
+            let began = ClassEvent::Began { class: id.clone() };
+            self.event(event::of_class(now.wall, &began));
+        }
         self.out.push_back(Output::SaveClass(Box::new(record)));
         self.replan(now);
         Ok(id)

@@ -397,7 +397,12 @@ impl LiveChoice {
         let silent = self
             .access
             .silence_since_stall(now, track.evidence.silent_steps, rtt);
-        track.out(silent)
+        let mut reason = track.out(silent)?;
+        if let Reason::Silent { for_ms, .. } = &mut reason {
+            let since = track.last_sample().map(|at| now.since(at).as_millis());
+            *for_ms = since.and_then(|ms| u32::try_from(ms).ok());
+        }
+        Some(reason)
     }
 
     /// Why a route should not be adopted now.

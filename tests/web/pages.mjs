@@ -248,7 +248,7 @@ describe('a class', () => {
     const item = page.locator('li[data-kind=switch]').filter({ hasText: 'over the budget of 200 ms' }).first()
     await item.waitFor()
     assert.match((await item.locator('.text').innerText()).replaceAll(/\s+/g, ' '), /^s-0001-1 \S.* → \S.* · its 95th percentile was 287 ms/)
-    await page.locator('[data-reason]').first().getByText('first plan').waitFor()
+    await page.locator('[data-reason]').first().getByText('best route when the leg began').waitFor()
     await page.locator('[data-participant="s-0001-1"] [data-last-switch]').getByText('In use since').waitFor()
     assert.equal(await page.locator('[data-participant="t-0001"] .lane .mark.switch').count(), 0)
     assert.ok((await page.locator('[data-participant="s-0001-1"] .lane .mark.switch').count()) >= 2)

@@ -178,12 +178,13 @@ export class World {
     }
     if (row.began === undefined) return out
     const last = row.ended ?? to
-    add(row.began, 'created', undefined, `class ${row.id} is created, and begins`)
+    add(row.began, 'created', undefined, `class ${row.id} is created`)
+    add(row.began, 'began', undefined, `class ${row.id} has begun`)
     for (const [i, { subject }] of row.participants.entries()) {
       add(row.began + 2 + i * 3, 'joined', subject, `${subject} has joined`)
       const [route] = this.routes(row, subject)
       if (route !== undefined)
-        add(row.began + 4 + i * 3, 'plan', subject, `${subject}: plan by ${route.join(' > ')}: first plan`, {
+        add(row.began + 4 + i * 3, 'plan', subject, `${subject}: plan by ${route.join(' > ')}: best route when the leg began`, {
           route,
           version: 1,
           reason: { kind: 'initial' },
@@ -223,7 +224,7 @@ export class World {
     const to = row.target !== undefined ? `target:${row.target}` : row.hub !== undefined ? `hub:${row.hub}` : `agent:${other.subject}`
     const [primary, ...standbys] = routes
     const first = row.began === undefined ? undefined : row.began + 4 + row.participants.findIndex((p) => p.subject === participant.subject) * 3
-    const reason = `first plan: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`
+    const reason = `best route when the leg began: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`
     const switched = this.events(row, row.began ?? now, now).findLast((event) => event.kind === 'switch' && event.subject === participant.subject)
     return [
       {

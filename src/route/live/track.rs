@@ -108,6 +108,7 @@ impl Track {
             Some(Reason::Silent {
                 steps: silent,
                 needed,
+                for_ms: None,
             })
         } else {
             None
