@@ -34,3 +34,4 @@ mod tokens;
 
 pub use router::{openapi_json, router};
 pub use state::{ApiState, Setup};
+pub use tokens::join_line;

@@ -370,7 +370,7 @@ pub struct CreatedToken {
     pub id: String,
     pub token: String,
     pub expires: String,
-    /// A line to run on the machine that shall join.
+    /// A line to run on the machine that shall join; a name goes in the place of `NAME`, if it ends so.
     pub join: String,
 }
 

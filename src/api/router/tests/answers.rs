@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test]
 async fn a_join_token_comes_with_the_line_to_run() {
     let world = World::start().await;
-    for service in ["agent", "edge"] {
+    for (service, option) in [("agent", "--subject"), ("edge", "--name")] {
         let body = json!({"service": service, "uses": 3, "tags": {"school": "north"}});
         let created = world.post("/tokens", body).await;
         assert_eq!(created.status, 201);
         let text = created.body["token"].as_str().unwrap();
         let token: Token = text.parse().unwrap();
         assert_eq!(token.pin(), world.ca.pin().unwrap());
-        let line = format!("corridor {service} join {URL} --join {text}");
+        let line = format!("corridor {service} join {URL} --join {text} {option} NAME");
         assert_eq!(created.body["join"], line);
         let listed = world.get("/tokens").await.body;
         assert!(
