@@ -418,6 +418,14 @@ pub struct ApiTokenInfo {
     pub expires: Option<String>,
 }
 
+/// `POST /api/v1/accounts/{name}/password`: the only time the password is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewPassword {
+    pub name: String,
+    pub level: Level,
+    pub password: String,
+}
+
 /// `POST /api/v1/edges/{name}/drain`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -338,3 +338,34 @@ async fn a_timeline_is_made_of_what_agents_reported() {
     assert_eq!(part["class"]["participants"].as_array().unwrap().len(), 2);
     assert_eq!(part["events"], json!([]));
 }
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_one_ends_sessions_and_forgives_failures() {
+    let world = World::start().await;
+    world.account("ann", "correct horse", Level::Support).await;
+    let login = |password: &str| {
+        let request = world.request(None, Method::POST, "/login");
+        World::send(request.json(&json!({"name": "ann", "password": password})))
+    };
+    let first = login("correct horse").await;
+    let cookie = first.headers["set-cookie"].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let session = || {
+        let request = world.request(None, Method::GET, "/session");
+        World::send(request.header("cookie", &cookie))
+    };
+    assert_eq!(session().await.status, 200);
+    for _ in 0..6 {
+        login("a guess too many").await;
+    }
+    assert_eq!(login("correct horse").await.status, 429);
+
+    let reset = world.post("/accounts/ann/password", Value::Null).await;
+    assert_eq!((reset.status, &reset.body["level"]), (200, &json!("support")));
+    assert_eq!(session().await.status, 401);
+    assert_eq!(login("correct horse").await.code(), (401, "wrong_login"));
+    let again = login(reset.body["password"].as_str().unwrap()).await;
+    assert_eq!((again.status, &again.body["level"]), (200, &json!("support")));
+    let nobody = world.post("/accounts/bob/password", Value::Null).await;
+    assert_eq!(nobody.code(), (404, "not_found"));
+}
