@@ -46,7 +46,7 @@ pub struct EdgeStatus {
     pub region: Option<String>,
     pub addresses: Vec<String>,
     pub agents: u32,
-    /// Share of one core.
+    /// Share of one core; absent where the edge cannot measure it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]

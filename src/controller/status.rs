@@ -248,7 +248,7 @@ fn edge(edge: &super::edges::Edge) -> EdgeStatus {
         region: edge.record.region.clone(),
         addresses: edge.record.addresses.clone(),
         agents: if up { status.agents } else { 0 },
-        cpu: up.then_some(status.cpu),
+        cpu: status.cpu.filter(|_| up),
         rss_bytes: (up && status.rss_bytes > 0).then_some(status.rss_bytes),
         forwarded: status.forwarded,
         local_drops: status.local_drops,
