@@ -11,6 +11,7 @@
 //! | what does the live feed send | `live.rs` |
 //! | what do all answers have in common | `server.rs` |
 
+mod accounts;
 mod agents;
 mod api_tokens;
 pub mod auth;
@@ -32,5 +33,7 @@ pub mod time_text;
 mod timeline;
 mod tokens;
 
+pub use accounts::replace_password;
 pub use router::{openapi_json, router};
 pub use state::{ApiState, Setup};
+pub use tokens::join_line;

@@ -4,10 +4,12 @@ mod agent;
 mod class;
 mod client;
 mod config;
+mod controller;
 mod demo;
 mod edge;
 mod failure;
 mod output;
+mod password;
 mod probe;
 mod service;
 mod status;
@@ -45,8 +47,8 @@ enum Command {
     /// printed line by line as it happens. It needs no privileges, talks to nobody outside, and leaves
     /// nothing behind.
     Demo(demo::Args),
-    /// Run the controller
-    Controller(service::ControllerArgs),
+    /// Run the controller, or set a new password for who is locked out
+    Controller(controller::Args),
     /// Run an edge, enrol one, or drain one
     Edge(edge::Args),
     /// Run the agent, enrol it, or ask it what it does

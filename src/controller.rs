@@ -6,13 +6,16 @@
 //! | when does a class begin and end, who is lost | `classes.rs` |
 //! | which agents are heard, and through which edge | `agents.rs` |
 //! | which edges are up, and what are they told | `edges.rs` |
+//! | which classes are told of an edge | `carried.rs` |
 //! | how far are clocks from each other | `clocks.rs` |
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
 //! | what was planned, and why | `planner.rs` |
+//! | what is shown of a leg, and why is its route in use | `status/leg.rs`, `why.rs` |
 //! | when is a report acknowledged | `run.rs` (`ingest`) |
 
 mod agents;
+mod carried;
 mod classes;
 mod clocks;
 mod core;
@@ -27,6 +30,7 @@ mod planner;
 mod run;
 mod settings;
 mod status;
+mod why;
 
 pub use classes::{ClassError, ClassEvent, Classes, NewClass, Presence};
 pub use event::shown as shown_event;

@@ -9,8 +9,9 @@ use crate::machine::Machine;
 /// This process's own load.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LoadReading {
-    /// Share of one core since the last reading.
-    pub cpu: f64,
+    /// Share of one core since the last reading; `None` where it is not known, or there was none before.
+    pub cpu: Option<f64>,
+    /// 0 where it is not known.
     pub rss_bytes: u64,
 }
 
@@ -23,7 +24,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Of the process that runs on `machine`; a simulated machine has none of its own, and reads zero.
+    /// Of the process that runs on `machine`; a simulated machine has none of its own.
     pub fn of(machine: &Machine) -> Self {
         Self {
             last: None,
@@ -39,8 +40,10 @@ impl Load {
             return LoadReading::default();
         };
         let cpu = match self.last.replace((now, cpu_s)) {
-            Some((then, before)) if now > then => ((cpu_s - before) / now.since(then).as_secs_f64()).max(0.0),
-            _ => 0.0,
+            Some((then, before)) if now > then => {
+                Some(((cpu_s - before) / now.since(then).as_secs_f64()).max(0.0))
+            }
+            _ => None,
         };
         LoadReading { cpu, rss_bytes }
     }
@@ -115,4 +118,23 @@ pub fn addresses() -> Vec<IpAddr> {
 #[cfg(not(unix))]
 pub fn addresses() -> Vec<IpAddr> {
     vec![IpAddr::from([127, 0, 0, 1])]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn load_is_unknown_where_it_is_not_measured() {
+        let mut simulated = Load {
+            last: None,
+            simulated: true,
+        };
+        let mut own = Load::default();
+        for (second, is_known) in [(1, false), (2, cfg!(target_os = "linux"))] {
+            let now = Mono::from_millis(second * 1_000);
+            assert_eq!(simulated.read(now), LoadReading::default());
+            assert_eq!(own.read(now).cpu.is_some(), is_known, "at {second} s");
+        }
+    }
 }

@@ -205,16 +205,15 @@ impl Core {
     /// When [`Self::handle_timeout`] or [`Self::next_probe`] next has something to do.
     pub fn next_wakeup(&self) -> Mono {
         let report = self.reporter.due_at(self.report_interval());
-        let events = self
-            .reporter
-            .has_events()
+        let news = self
+            .has_news()
             .then(|| self.reporter.due_at(REPORT_EVENTS))
             .flatten();
         let step = (!self.legs.is_empty()).then_some(self.next_step);
         [
             self.prober.next_wakeup(),
             report,
-            events,
+            news,
             step,
             self.reports.attach_again,
             self.reports.outbox.next_wakeup(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use corridor_probes::{AgentId, EdgeId, Mono, Route};
+use corridor_probes::{AgentId, EdgeId, Mono, Route, Wall};
 use serde_json::{Value, json};
 
 use super::outcomes::Outcomes;
@@ -44,6 +44,8 @@ struct Leg {
     /// Why the last switch was made, as JSON.
     reason: Value,
     at_risk: bool,
+    /// The route whose figures the last report had.
+    told: Option<Route>,
 }
 
 /// A route that is probed all the time.
@@ -143,6 +145,7 @@ impl Legs {
                 live: LiveChoice::new(GRID),
                 reason: Value::Null,
                 at_risk: false,
+                told: None,
             }
         });
         let mut old = std::mem::take(&mut leg.routes);
@@ -247,17 +250,40 @@ impl Legs {
         self.legs.values().any(|leg| leg.at_risk)
     }
 
-    /// For reports.
-    pub fn states(&self) -> Vec<proto::LegState> {
+    /// Whether the route in use of a leg has figures, and no report had any of it: what was taken without
+    /// having been probed before is not known to anybody else until then.
+    pub fn has_news(&self) -> bool {
+        self.legs
+            .values()
+            .any(|leg| leg.told != leg.live.in_use() && leg.live.recent().is_some())
+    }
+
+    /// A report has the states.
+    pub fn told(&mut self) {
+        for leg in self.legs.values_mut() {
+            leg.told = leg.live.in_use().filter(|_| leg.live.recent().is_some());
+        }
+    }
+
+    /// For reports. `to_wall` turns this machine's monotonic time into the controller's.
+    pub fn states(&self, to_wall: impl Fn(Mono) -> Wall) -> Vec<proto::LegState> {
+        let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
         self.legs
             .iter()
-            .map(|(class, leg)| proto::LegState {
-                class: class.clone(),
-                plan: leg.live.plan_version(),
-                in_use: leg.live.in_use().map(route_message),
-                switches: leg.live.switches(),
-                reason: leg.reason.to_string(),
-                at_risk: leg.at_risk,
+            .map(|(class, leg)| {
+                let recent = leg.live.recent();
+                let since = leg.live.in_use_since();
+                proto::LegState {
+                    class: class.clone(),
+                    plan: leg.live.plan_version(),
+                    in_use: leg.live.in_use().map(route_message),
+                    switches: leg.live.switches(),
+                    reason: leg.reason.to_string(),
+                    at_risk: leg.at_risk,
+                    rtt_p50_us: recent.map_or(0, |r| us(r.p50)),
+                    rtt_p95_us: recent.map_or(0, |r| us(r.p95)),
+                    since_us: since.map_or(0, |at| to_wall(at).as_micros()),
+                }
             })
             .collect()
     }
@@ -377,4 +403,51 @@ fn understood(plan: &proto::Plan) -> Option<Understood> {
         routes,
         edges,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plans(routes: &[u32]) -> proto::Plans {
+        let plan = proto::Plan {
+            class: "c1".into(),
+            version: 1,
+            far_end: Some(proto::FarEnd {
+                of: Some(far_end::Of::Hub(routes[0])),
+            }),
+            routes: routes
+                .iter()
+                .map(|&edge| proto::Route { edges: vec![edge] })
+                .collect(),
+            budget_us: 200_000,
+            ..proto::Plan::default()
+        };
+        proto::Plans {
+            version: 1,
+            plans: vec![plan],
+        }
+    }
+
+    #[test]
+    fn the_first_figures_of_a_route_that_was_taken_unprobed_are_news() {
+        let mut legs = Legs::default();
+        legs.set_plans(&plans(&[1]), Mono::ZERO);
+        let (id, route) = legs.routes().next().unwrap();
+        legs.told();
+        for i in 1..=8 {
+            assert!(!legs.has_news(), "after {i} samples");
+            let at = Mono::from_millis(i * 100);
+            legs.sample(id, route, 0, at, Duration::from_millis(80));
+        }
+        assert!(legs.has_news());
+        let wall = |at: Mono| Wall::from_micros(1_000_000 + at.as_micros());
+        let state = legs.states(wall).pop().unwrap();
+        assert_eq!(
+            (state.rtt_p50_us, state.rtt_p95_us, state.since_us),
+            (80_000, 80_000, 1_000_000)
+        );
+        legs.told();
+        assert!(!legs.has_news());
+    }
 }

@@ -92,7 +92,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         .collect();
     let legs = core
         .legs
-        .states()
+        .states(|m| now.at(m))
         .into_iter()
         .map(|leg| LegReport {
             in_use: leg

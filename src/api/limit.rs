@@ -75,6 +75,12 @@ impl<K: Ord + Clone> Failures<K> {
         self.take(key);
     }
 
+    /// Forgives the failures of all keys that `is` names.
+    pub fn forgive(&mut self, is: impl Fn(&K) -> bool) {
+        self.by_key.retain(|key, _| !is(key));
+        self.by_age.retain(|(_, key)| !is(key));
+    }
+
     fn take(&mut self, key: &K) -> Option<Entry> {
         let entry = self.by_key.remove(key)?;
         self.by_age.remove(&(entry.last, key.clone()));

@@ -46,7 +46,7 @@ pub struct EdgeStatus {
     pub region: Option<String>,
     pub addresses: Vec<String>,
     pub agents: u32,
-    /// Share of one core.
+    /// Share of one core; absent where the edge cannot measure it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -195,9 +195,15 @@ pub struct LegStatus {
     /// The route that the agent says it uses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_use: Option<Vec<String>>,
+    /// Since when it uses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_since: Option<String>,
+    /// Why it uses it: one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Rtt>,
-    /// Share lost on the route in use, both directions.
+    /// Share lost on the route in use, both directions; absent until a window of it has closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     pub budget_ms: f64,
@@ -207,7 +213,8 @@ pub struct LegStatus {
     /// The same, typed: an object with a `kind`.
     #[schema(value_type = Object)]
     pub reason_detail: serde_json::Value,
-    /// Seconds since the agent's newest window on this leg.
+    /// Seconds since what `rtt_ms` and `loss` are of: the newest window of the route in use, or the agent's
+    /// newest word where that is older than the route's use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
 }
@@ -304,6 +311,10 @@ pub struct Event {
     pub subject: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub edge: Option<String>,
+    /// In the live feed, of an edge that goes or comes back: the live classes whose routes it is on, or was
+    /// when it went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// One sentence.
     pub text: String,
     #[schema(value_type = Object)]
@@ -359,7 +370,7 @@ pub struct CreatedToken {
     pub id: String,
     pub token: String,
     pub expires: String,
-    /// A line to run on the machine that shall join.
+    /// A line to run on the machine that shall join; a name goes in the place of `NAME`, if it ends so.
     pub join: String,
 }
 
@@ -405,6 +416,14 @@ pub struct ApiTokenInfo {
     pub created: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
+}
+
+/// `POST /api/v1/accounts/{name}/password`: the only time the password is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewPassword {
+    pub name: String,
+    pub level: Level,
+    pub password: String,
 }
 
 /// `POST /api/v1/edges/{name}/drain`.

@@ -18,8 +18,8 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    ApiState, agents, api_tokens, auth, classes, edges, enrol, error::ApiError, events, live, model, pages,
-    status, timeline, tokens,
+    ApiState, accounts, agents, api_tokens, auth, classes, edges, enrol, error::ApiError, events, live,
+    model, pages, status, timeline, tokens,
 };
 
 /// The API and the pages, to be served by [`super::server::Listener`], which bounds what a request may cost
@@ -54,6 +54,7 @@ fn api() -> OpenApiRouter<ApiState> {
         .routes(routes!(tokens::revoke))
         .routes(routes!(api_tokens::list, api_tokens::create))
         .routes(routes!(api_tokens::revoke))
+        .routes(routes!(accounts::reset_password))
         .routes(routes!(events::list))
         .routes(routes!(document))
 }

@@ -10,7 +10,10 @@
 
 pub mod read;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corridor_probes::{AgentId, EdgeId, Ledger, Route, Wall, percentile_of_sorted, samples};
 
@@ -52,6 +55,8 @@ pub struct Builder {
     participants: Vec<Participant>,
     by_agent: BTreeMap<AgentId, usize>,
     samples_left: usize,
+    /// Edges on any route that was installed.
+    edges: BTreeSet<EdgeId>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +128,7 @@ impl Builder {
                 .filter_map(|(agent, subject)| Some((*agent, place(subject)?)))
                 .collect(),
             samples_left: MAX_SAMPLES,
+            edges: BTreeSet::new(),
         }
     }
 
@@ -150,10 +156,16 @@ impl Builder {
             };
             if piece.end > self.from && piece.start < self.to {
                 self.samples_left -= piece.rtts_us.len();
+                self.edges.extend(piece.route.edges());
                 piece.quality = judge(&piece, self.budget, at_risk);
                 participant.pieces.push(piece);
             }
         }
+    }
+
+    /// The edges on the routes that the participants' agents had installed, in use or standing by.
+    pub fn edges(&self) -> &BTreeSet<EdgeId> {
+        &self.edges
     }
 
     /// The timelines, in the participants' order; `edges` has the names.

@@ -81,10 +81,11 @@ pub async fn create(
         expires: now + life,
         revoked: None,
     };
+    let (text, is_named) = (token.to_string(), record.subject.is_some());
     let created = CreatedToken {
         id: record.id.clone(),
-        join: join_line(&api.public_url, record.service, &token),
-        token: token.to_string(),
+        join: join_line(&api.public_url, record.service, &text, is_named),
+        token: text,
         expires: time_text::text(record.expires),
     };
     tracing::info!(by = %auth.caller.name, id = %record.id, service = ?record.service, "made a join token");
@@ -92,13 +93,18 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-/// What to run on the machine that shall join.
-pub fn join_line(url: &str, service: Service, token: &Token) -> String {
-    let service = match service {
-        Service::Agent => "agent",
-        Service::Edge => "edge",
+/// What to run on the machine that shall join. Where the token is not for one subject or edge only, a name
+/// has to be written in the place of `NAME`.
+pub fn join_line(url: &str, service: Service, token: &str, is_named: bool) -> String {
+    let (service, option) = match service {
+        Service::Agent => ("agent", "--subject"),
+        Service::Edge => ("edge", "--name"),
     };
-    format!("corridor {service} join {url} --join {token}")
+    let mut line = format!("corridor {service} join {url} --join {token}");
+    if !is_named {
+        line += &format!(" {option} NAME");
+    }
+    line
 }
 
 /// Answers the token's life.
@@ -159,6 +165,26 @@ pub async fn revoke(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_join_line_names_what_the_token_does_not() {
+        for (service, is_named, line) in [
+            (Service::Agent, true, "corridor agent join URL --join T"),
+            (
+                Service::Agent,
+                false,
+                "corridor agent join URL --join T --subject NAME",
+            ),
+            (Service::Edge, true, "corridor edge join URL --join T"),
+            (
+                Service::Edge,
+                false,
+                "corridor edge join URL --join T --name NAME",
+            ),
+        ] {
+            assert_eq!(join_line("URL", service, "T", is_named), line);
+        }
+    }
 
     #[test]
     fn what_makes_no_sense_is_refused() {

@@ -266,6 +266,12 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                 leg.switches,
             ))?;
             if routes {
+                let since = leg.in_use_since.as_deref().map(clock);
+                let said = [since.map(|at| format!("since {at}")), leg.in_use_reason.clone()];
+                let said: Vec<_> = said.into_iter().flatten().collect();
+                if !said.is_empty() {
+                    output::line(format!("    in use   {}", said.join(": ")))?;
+                }
                 output::line(format!("    primary  {}", output::chain(&leg.primary)))?;
                 for standby in &leg.standbys {
                     output::line(format!("    standby  {}", output::chain(standby)))?;

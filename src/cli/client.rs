@@ -64,8 +64,7 @@ impl ApiArgs {
                     .data
                     .clone()
                     .unwrap_or_else(crate::cli::service::default_up_data);
-                let access = local_access(&data)?;
-                (access.api, access.token, Some(access.pin))
+                return Client::local(&data);
             }
         };
         Client::new(&base, token, pin.as_deref())
@@ -73,6 +72,12 @@ impl ApiArgs {
 }
 
 impl Client {
+    /// Of the controller on this machine that keeps its data in `data`.
+    pub fn local(data: &Path) -> Result<Self, Failure> {
+        let access = local_access(data)?;
+        Self::new(&access.api, access.token, Some(&access.pin))
+    }
+
     fn new(base: &str, bearer: String, pin: Option<&str>) -> Result<Self, Failure> {
         let is_address = reqwest::Url::parse(base)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());

@@ -1,4 +1,4 @@
-//! What the commands that run services have in common; `corridor controller`.
+//! What the commands that run services have in common.
 
 use std::{
     net::SocketAddr,
@@ -8,8 +8,7 @@ use std::{
 
 use super::{Failure, output};
 use crate::{
-    config::Config,
-    daemon::{self, ControllerService, default_data},
+    daemon::{self, default_data},
     identity::{EnrolError, Material, TrustedTime, enrol_client, tls},
     store::records::Service,
 };
@@ -25,52 +24,6 @@ pub struct JoinArgs {
     /// Where to keep the identity
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-}
-
-/// `corridor controller`
-#[derive(Debug, clap::Args)]
-pub struct ControllerArgs {
-    /// Where everything is kept
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// HTTPS address for enrolment, API and pages
-    #[arg(long, value_name = "ADDR")]
-    https: Option<SocketAddr>,
-    /// Plain HTTP address for API and pages: loopback only
-    #[arg(long, value_name = "ADDR", value_parser = loopback)]
-    http: Option<SocketAddr>,
-    /// UDP address where edges connect
-    #[arg(long, value_name = "ADDR")]
-    quic: Option<SocketAddr>,
-    /// Name or address under which other machines reach this one
-    #[arg(long, value_name = "NAME")]
-    public: Option<String>,
-}
-
-impl ControllerArgs {
-    pub fn run(self, config: &Config) -> Result<(), Failure> {
-        daemon::start_logging(&config.log, "info").map_err(Failure::Usage)?;
-        let mut config = config.clone();
-        let controller = &mut config.controller;
-        controller.https = self.https.or(controller.https);
-        controller.http = self.http.or(controller.http);
-        controller.quic = self.quic.or(controller.quic);
-        controller.public = self.public.or_else(|| controller.public.clone());
-        let data = self
-            .data
-            .or_else(|| controller.data.clone())
-            .unwrap_or_else(|| default_data("controller"));
-        runtime()?.block_on(async {
-            let stop = daemon::stop_signal();
-            let controller = ControllerService::start(daemon::system()?, data, &config).await?;
-            for line in controller.greeting() {
-                output::line(line)?;
-            }
-            stop.await;
-            controller.stop().await;
-            Ok(())
-        })
-    }
 }
 
 /// An address that plain HTTP may be served on.

@@ -16,8 +16,10 @@ pub struct Agent {
     pub record: AgentRecord,
     /// How it was last reached; `None` until it is heard for the first time since the controller started.
     pub attachment: Option<Attachment>,
-    /// The newest state of each leg, by class, and the report that told it.
+    /// The newest state of each leg, by class.
     pub legs: BTreeMap<String, proto::LegState>,
+    /// When that was so, and boot and number of the report that told it.
+    pub legs_at: Wall,
     newest: Option<(u64, u64)>,
     pub host: proto::Host,
 }
@@ -82,6 +84,7 @@ impl Agents {
                     attachment: None,
                     legs: BTreeMap::new(),
                     newest: None,
+                    legs_at: Wall::default(),
                     host: proto::Host::default(),
                 };
                 self.agents.insert(agent.record.id, agent);
@@ -199,6 +202,7 @@ impl Agents {
             return;
         }
         agent.newest = Some(this);
+        agent.legs_at = Wall::from_micros(report.end_us);
         agent.legs = report
             .legs
             .iter()

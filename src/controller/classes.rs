@@ -147,6 +147,10 @@ impl Classes {
             .ok_or_else(|| ClassError::Unknown(id.to_owned()))
     }
 
+    pub fn is_live(&self, id: &str) -> bool {
+        self.get(id).is_ok_and(|c| c.state == ClassState::Live)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &ClassRecord> {
         self.classes.values().map(|c| &c.record)
     }

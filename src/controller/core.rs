@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use corridor_probes::{AgentId, EdgeId, Mono, Wall};
+use corridor_probes::{AgentId, EdgeId, Mono, Route, Wall};
 
 use super::{
     agents::Agents,
+    carried::Carried,
     classes::{ClassError, ClassEvent, Classes, NewClass},
     edges::{Connection, Edges},
     event,
@@ -18,6 +19,8 @@ use super::{
 };
 use crate::{
     proto::{self, controller_to_edge, from_controller, to_controller},
+    reporting::route_from,
+    route::engine::Plan,
     store::records::{
         AgentRecord, ClassRecord, ClassState, EdgeRecord, EventRecord, Outcome, PlanRecord, Reporter, Role,
     },
@@ -30,7 +33,11 @@ pub enum Output {
     SaveClass(Box<ClassRecord>),
     SaveEdge(Box<EdgeRecord>),
     SavePlan(PlanRecord),
-    Event(EventRecord),
+    Event {
+        record: EventRecord,
+        /// Beside the record's own: the live classes that it concerns.
+        classes: Vec<String>,
+    },
 }
 
 /// What the store kept.
@@ -59,6 +66,7 @@ pub struct Core {
     pub(super) classes: Classes,
     pub(super) links: Links,
     pub(super) planner: Planner,
+    carried: Carried,
     pub(super) counters: Counters,
     /// What each agent was last told, so that it is told again only on a change.
     told: BTreeMap<AgentId, Told>,
@@ -92,6 +100,7 @@ impl Core {
             classes: Classes::restore(restored.classes),
             links: Links::default(),
             planner: Planner::restore(&settings, restored.plans, now.mono),
+            carried: Carried::default(),
             counters: Counters::default(),
             told: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -135,7 +144,7 @@ impl Core {
         let revocations = self.revocation_list();
         self.tell_edge(id, controller_to_edge::Body::Revocations(revocations));
         if !was_up {
-            self.event(event::edge(now.wall, "edge_up", &name, "is connected"));
+            self.edge_back(id, event::edge(now.wall, "edge_up", &name, "is connected"));
         }
         self.tell_mesh();
     }
@@ -147,12 +156,8 @@ impl Core {
         }
         self.agents.uplink_lost(id, now.wall);
         if let Some(name) = self.edges.get(id).map(|e| e.record.name.clone()) {
-            self.event(event::edge(
-                now.wall,
-                "edge_down",
-                &name,
-                &format!("is out of reach: {why}"),
-            ));
+            let words = format!("is out of reach: {why}");
+            self.edge_went(id, event::edge(now.wall, "edge_down", &name, &words), now);
         }
     }
 
@@ -252,12 +257,17 @@ impl Core {
     pub fn create_class(&mut self, new: NewClass, now: Now) -> Result<String, AskError> {
         let record = self.classes.create(now.wall, new)?.clone();
         let id = record.id.clone();
-        let words = if record.state == ClassState::Live {
-            "has begun"
+        let is_live = record.state == ClassState::Live;
+        let words = if is_live {
+            "is created"
         } else {
-            "is scheduled"
+            "is created, to begin later"
         };
         self.event(event::class(now.wall, "created", &id, words));
+        if is_live {
+            let began = ClassEvent::Began { class: id.clone() };
+            self.event(event::of_class(now.wall, &began));
+        }
         self.out.push_back(Output::SaveClass(Box::new(record)));
         self.replan(now);
         Ok(id)
@@ -301,12 +311,13 @@ impl Core {
             self.out.push_back(Output::SaveEdge(Box::new(record)));
         }
         self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(on)));
-        let (kind, words) = if on {
-            ("edge_draining", "is draining")
+        if on {
+            let record = event::edge(now.wall, "edge_draining", name, "is draining");
+            self.edge_went(id, record, now);
         } else {
-            ("edge_undrained", "takes flows again")
-        };
-        self.event(event::edge(now.wall, kind, name, words));
+            let words = "takes flows again";
+            self.edge_back(id, event::edge(now.wall, "edge_undrained", name, words));
+        }
         self.tell_mesh();
         self.replan(now);
         Ok(())
@@ -322,6 +333,8 @@ impl Core {
             self.happened(happened, now);
         }
         self.classes.forget_ended(now.wall - self.settings.keep_ended);
+        let classes = &self.classes;
+        self.carried.forget(now.mono, |class| classes.is_live(class));
         self.replan(now);
         self.tell_candidates();
         self.links.settle_clocks(now.wall);
@@ -334,9 +347,7 @@ impl Core {
     /// Forgets links not measured since `before`, and routes of classes that are over.
     pub fn forget_links(&mut self, before: Wall) {
         let classes = &self.classes;
-        self.links.forget(before, |class| {
-            classes.get(class).is_ok_and(|c| c.state == ClassState::Live)
-        });
+        self.links.forget(before, |class| classes.is_live(class));
     }
 
     fn attach(&mut self, edge: EdgeId, id: AgentId, attach: &proto::Attach, now: Now) {
@@ -408,6 +419,10 @@ impl Core {
         let mut agents = BTreeSet::new();
         for change in changes {
             agents.insert(change.agent);
+            let routes = change.plan.as_ref().map(Plan::routes).unwrap_or_default();
+            let edges = routes.iter().flat_map(Route::edges).collect();
+            self.carried
+                .planned(&change.class, &change.subject, edges, now.mono);
             if let Some(happened) = event::plan(now.wall, &change, &self.edges) {
                 self.event(happened);
             }
@@ -438,7 +453,11 @@ impl Core {
         };
         let Some(reporter) = reporter else { return };
         for reported in &report.events {
-            let record = event::reported(&reporter, reported, &self.edges);
+            let plan = match &reporter {
+                event::Who::Subject(subject) => self.planner.leg(&reported.class, subject),
+                event::Who::Edge(_) => None,
+            };
+            let record = event::reported(&reporter, reported, &self.edges, plan);
             self.event(record);
         }
     }
@@ -540,7 +559,43 @@ impl Core {
     }
 
     fn event(&mut self, record: EventRecord) {
-        self.out.push_back(Output::Event(record));
+        self.out.push_back(Output::Event {
+            record,
+            classes: Vec::new(),
+        });
+    }
+
+    /// An edge goes, and its classes are told.
+    fn edge_went(&mut self, id: EdgeId, record: EventRecord, now: Now) {
+        let over = self.classes_over(id);
+        let classes = self.carried.went(id, over, now.mono);
+        self.out.push_back(Output::Event { record, classes });
+    }
+
+    fn edge_back(&mut self, id: EdgeId, record: EventRecord) {
+        let over = self.classes_over(id);
+        let classes = self.carried.back(id, over);
+        self.out.push_back(Output::Event { record, classes });
+    }
+
+    /// The live classes with a planned route, or one in use, over this edge.
+    fn classes_over(&self, edge: EdgeId) -> BTreeSet<String> {
+        let passes = |class: &str, subject: &str| {
+            let planned = self.planner.leg(class, subject).map(|plan| plan.routes());
+            let in_use = self
+                .agents
+                .by_subject(subject)
+                .and_then(|a| route_from(a.legs.get(class)?.in_use.as_ref()?));
+            let mut routes = planned.into_iter().flatten().chain(in_use);
+            routes.any(|route| route.edges().any(|e| e == edge))
+        };
+        let live = self.classes.iter().filter(|c| c.state == ClassState::Live);
+        live.filter(|c| {
+            let mut present = c.participants.iter().filter(|p| p.left.is_none());
+            present.any(|p| passes(&c.id, &p.subject))
+        })
+        .map(|c| c.id.clone())
+        .collect()
     }
 
     fn tell_edge(&mut self, id: EdgeId, body: controller_to_edge::Body) {

@@ -3,10 +3,11 @@
 use corridor_probes::{EdgeId, Wall};
 use serde_json::{Map, Value, json};
 
-use super::{classes::ClassEvent, edges::Edges, planner::Change};
+use super::{classes::ClassEvent, edges::Edges, planner::Change, why};
 use crate::{
     api::{model, time_text},
     proto,
+    route::{engine::Plan, live},
     store::records::{EventRecord, Outcome},
 };
 
@@ -114,7 +115,8 @@ pub fn plan(at: Wall, change: &Change, edges: &Edges) -> Option<EventRecord> {
 }
 
 /// An event that an agent or an edge reported. What it says of itself is data: bounded, and shown as text.
-pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
+/// `plan` is the leg's, if the event is of a leg: where the agent followed it, its reason is the event's.
+pub fn reported(who: &Who, event: &proto::Event, edges: &Edges, plan: Option<&Plan>) -> EventRecord {
     let kind: String = event
         .kind
         .chars()
@@ -147,6 +149,15 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
         .and_then(Value::as_str)
         .unwrap_or_default()
         .replace(char::is_control, " ");
+    let followed = detail.get("reason").and_then(plan_followed);
+    let said = followed
+        .zip(plan)
+        .and_then(|(version, plan)| {
+            why::moved(version, plan, &|id| {
+                route_names(edges, std::iter::once(id)).concat()
+            })
+        })
+        .unwrap_or(said);
     let routes = |key: &str| {
         let names = detail
             .get(key)?
@@ -184,6 +195,14 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges) -> EventRecord {
     out
 }
 
+/// The plan for which an agent moved, if that is why it did.
+fn plan_followed(reason: &Value) -> Option<u64> {
+    match serde_json::from_value(reason.clone()) {
+        Ok(live::Reason::Plan { version }) => Some(version),
+        _ => None,
+    }
+}
+
 /// As the API shows it.
 pub fn shown(record: &EventRecord) -> model::Event {
     let detail: Value = serde_json::from_str(&record.detail).unwrap_or_else(|_| json!({}));
@@ -193,6 +212,7 @@ pub fn shown(record: &EventRecord) -> model::Event {
         class: record.class.clone(),
         subject: record.subject.clone(),
         edge: record.edge.clone(),
+        classes: Vec::new(),
         text: detail
             .get("text")
             .and_then(Value::as_str)
@@ -218,5 +238,54 @@ fn chain(names: &[String]) -> String {
         "direct".to_owned()
     } else {
         names.join(" > ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use corridor_probes::{AgentId, Route};
+
+    use super::*;
+    use crate::{
+        route::{Cause, FarEnd, Reason},
+        store::records::BudgetOn,
+    };
+
+    #[test]
+    fn a_move_for_a_plan_is_told_with_the_plans_reason() {
+        let edge = |id| EdgeId::new(id).unwrap();
+        let plan = Plan {
+            version: 3,
+            at: Wall::from_secs(0),
+            to: FarEnd::Agent(AgentId(7)),
+            primary: Route::new(&[edge(1)]).ok(),
+            standbys: Vec::new(),
+            budget: Duration::from_millis(200),
+            budget_on: BudgetOn::RoundTrip,
+            reason: Reason::new(Cause::EdgeDown { edge: edge(2) }),
+            no_disjoint: None,
+        };
+        let who = Who::Subject("t1".into());
+        let moved = |version: u64| proto::Event {
+            kind: "switch".into(),
+            class: "c1".into(),
+            detail: json!({
+                "from": [2], "to": [1], "reason": { "kind": "plan", "version": version },
+                "text": "the agent's words",
+            })
+            .to_string(),
+            ..proto::Event::default()
+        };
+        for (version, plan, why) in [
+            (3, Some(&plan), "plan 3: edge e2 is down"),
+            (2, Some(&plan), "the agent's words"),
+            (3, None, "the agent's words"),
+        ] {
+            let record = reported(&who, &moved(version), &Edges::default(), plan);
+            let text = shown(&record).text;
+            assert_eq!(text, format!("t1: route e2 -> e1: {why}"));
+        }
     }
 }

@@ -19,6 +19,10 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
             window.start_us = now.as_micros() - i64::from(window.length_ms) * 1_000;
         }
     }
+    report.end_us = report.end_us.min(now.as_micros());
+    for leg in &mut report.legs {
+        leg.since_us = leg.since_us.min(report.end_us);
+    }
     for event in &mut report.events {
         event.at_us = event.at_us.min(now.as_micros());
     }
@@ -30,9 +34,9 @@ pub fn text(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
-/// A share such as CPU use: 0 where it is no number, or below.
-pub fn share(value: f64) -> f64 {
-    if value.is_finite() { value.max(0.0) } else { 0.0 }
+/// A share such as CPU use; `None` where it is no number, or below 0.
+pub fn share(value: Option<f64>) -> Option<f64> {
+    value.filter(|share| share.is_finite() && *share >= 0.0)
 }
 
 fn names_edges(window: &proto::Window, edges: &Edges) -> bool {
@@ -146,6 +150,20 @@ mod tests {
             clean(&mut report, &edges(), NOW);
             assert!(links::end(&report.windows[0]).as_micros() <= end_us, "{start_us}");
             assert!(report.events[0].at_us <= NOW.as_micros());
+        }
+    }
+
+    #[test]
+    fn a_share_that_makes_no_sense_is_not_known() {
+        for (said, known) in [
+            (None, None),
+            (Some(0.0), Some(0.0)),
+            (Some(1.5), Some(1.5)),
+            (Some(-0.1), None),
+            (Some(f64::NAN), None),
+            (Some(f64::INFINITY), None),
+        ] {
+            assert_eq!(share(said), known, "{said:?}");
         }
     }
 

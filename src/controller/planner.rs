@@ -176,7 +176,7 @@ impl Planner {
                 model::EdgeState::Draining => EdgeState::Draining,
                 model::EdgeState::Down => EdgeState::Down,
             };
-            let load = edge.connection.is_some().then_some(edge.status.cpu);
+            let load = edge.status.cpu.filter(|_| edge.connection.is_some());
             self.links.set_edge(edge.record.id, EdgeHealth { state, load });
         }
         self.links.forget_stale(now.mono);

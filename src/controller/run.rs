@@ -468,7 +468,7 @@ impl Main {
                     store.update_edge(&record).map(|_| ())
                 }),
                 Output::SavePlan(record) => self.pending.plans.push(record),
-                Output::Event(record) => {
+                Output::Event { record, classes } => {
                     tracing::info!(
                         kind = %record.kind,
                         class = record.class.as_deref(),
@@ -478,7 +478,10 @@ impl Main {
                         "event"
                     );
                     // Nobody may be watching.
-                    let _ = self.asked_events.send(event::shown(&record));
+                    let _ = self.asked_events.send(model::Event {
+                        classes,
+                        ..event::shown(&record)
+                    });
                     self.pending.events.push(record);
                 }
             }

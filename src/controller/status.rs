@@ -1,27 +1,27 @@
 //! The state of everything, as the API shows it.
 
-use corridor_probes::{AgentId, EdgeId, Route, Wall};
+mod leg;
+
+use corridor_probes::{AgentId, EdgeId, Wall};
 
 use super::{
     agents::{Agent, CLOCK_OFF_S},
     core::{Core, Now},
-    event::route_names,
+    event,
     links::{self, Link},
 };
 use crate::{
     api::{
         model::{
-            AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, LegStatus, LinkStatus, ParticipantStatus,
-            Quality, Rtt, Status,
+            AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, LinkStatus, ParticipantStatus, Quality,
+            Rtt, Status,
         },
         time_text,
     },
-    reporting::route_from,
     store::records::{ClassRecord, ClassState, ParticipantRecord, Reporter},
 };
 
-/// A leg's newest window speaks for the present this long: two reports and a bit.
-const FRESH_S: f64 = 25.0;
+use leg::Leg;
 
 impl Core {
     pub fn status(&self, now: Now, store_bytes: u64) -> Status {
@@ -142,7 +142,7 @@ impl Core {
         let participants: Vec<_> = record
             .participants
             .iter()
-            .map(|p| self.participant(record, p, live, now))
+            .map(|p| self.participant(record, p, live, view.quality(), now))
             .collect();
         let quality = if live {
             worst(&participants, view.quality())
@@ -176,53 +176,22 @@ impl Core {
         class: &ClassRecord,
         participant: &ParticipantRecord,
         live: bool,
+        expected: Quality,
         now: Wall,
     ) -> ParticipantStatus {
-        let legs: Vec<_> = if live && participant.left.is_none() {
-            self.leg(class, &participant.subject, now).into_iter().collect()
+        let leg = if live && participant.left.is_none() {
+            self.leg(class, &participant.subject, now)
         } else {
-            Vec::new()
+            None
         };
         ParticipantStatus {
             subject: participant.subject.clone(),
             role: participant.role,
-            quality: self.quality(class, participant, live, legs.first()),
+            quality: self.quality(class, participant, live, expected, leg.as_ref()),
             joined: participant.joined.map(time_text::text),
             left: participant.left.map(time_text::text),
-            legs,
+            legs: leg.map(|leg| leg.status).into_iter().collect(),
         }
-    }
-
-    fn leg(&self, class: &ClassRecord, subject: &str, now: Wall) -> Option<LegStatus> {
-        let plan = self.planner.leg(&class.id, subject)?;
-        let agent = self.agents.by_subject(subject)?;
-        let state = agent.legs.get(&class.id);
-        let in_use = state.and_then(|s| route_from(s.in_use.as_ref()?));
-        let names = |route: &Route| route_names(&self.edges, route.edges());
-        let window = in_use
-            .or(plan.primary)
-            .and_then(|route| self.links.route(agent.record.id, &class.id, route));
-        let loss = window.and_then(|w| {
-            let ledger = w.window.ledger.as_ref()?;
-            let lost = ledger.sent.checked_sub(ledger.received)?;
-            (ledger.sent > 0).then(|| f64::from(lost) / f64::from(ledger.sent))
-        });
-        Some(LegStatus {
-            to: self.far_end_name(&plan.to),
-            plan: plan.version,
-            primary: plan.primary.as_ref().map(names).unwrap_or_default(),
-            standbys: plan.standbys.iter().map(names).collect(),
-            in_use: in_use.as_ref().map(names),
-            rtt_ms: window.and_then(|w| w.rtt_ms()),
-            loss,
-            budget_ms: plan.budget.as_secs_f64() * 1e3,
-            switches: state.map_or(0, |s| s.switches),
-            reason: plan
-                .reason
-                .describe(&|id| self.edge_name(id).unwrap_or_else(|| id.to_string())),
-            reason_detail: serde_json::to_value(&plan.reason).unwrap_or_default(),
-            age_s: window.map(|w| now.since(w.at).as_secs_f64()),
-        })
     }
 
     fn quality(
@@ -230,7 +199,8 @@ impl Core {
         class: &ClassRecord,
         participant: &ParticipantRecord,
         live: bool,
-        leg: Option<&LegStatus>,
+        expected: Quality,
+        leg: Option<&Leg>,
     ) -> Quality {
         if !live || participant.left.is_some() {
             return Quality::Unknown;
@@ -238,20 +208,7 @@ impl Core {
         if self.classes.is_lost(&class.id, &participant.subject) {
             return Quality::Outage;
         }
-        let Some(leg) = leg.filter(|l| l.age_s.is_some_and(|age| age <= FRESH_S)) else {
-            return Quality::Unknown;
-        };
-        let at_risk = self
-            .agents
-            .by_subject(&participant.subject)
-            .and_then(|a| a.legs.get(&class.id))
-            .is_some_and(|state| state.at_risk);
-        match leg.rtt_ms {
-            // Probes went out and none came back.
-            None => Quality::Outage,
-            Some(rtt) if at_risk || rtt.p95 > leg.budget_ms => Quality::AtRisk,
-            Some(_) => Quality::Good,
-        }
+        leg.map_or(Quality::Unknown, |leg| leg.quality(expected))
     }
 
     pub(super) fn edge_name(&self, id: EdgeId) -> Option<String> {
@@ -291,7 +248,7 @@ fn edge(edge: &super::edges::Edge) -> EdgeStatus {
         region: edge.record.region.clone(),
         addresses: edge.record.addresses.clone(),
         agents: if up { status.agents } else { 0 },
-        cpu: up.then_some(status.cpu),
+        cpu: status.cpu.filter(|_| up),
         rss_bytes: (up && status.rss_bytes > 0).then_some(status.rss_bytes),
         forwarded: status.forwarded,
         local_drops: status.local_drops,

@@ -13,6 +13,7 @@ use corridor_probes::Wall;
 
 use super::{AgentService, ControllerService, EdgeService, edge::is_joined};
 use crate::{
+    api,
     config::{self, Config},
     identity::{Material, TrustedTime, enrol_client, tls},
     machine::Machine,
@@ -69,10 +70,7 @@ impl Up {
         let token = controller
             .join_token(Service::Agent, None, JOIN_USES, JOIN_FOR)
             .await?;
-        let join = format!(
-            "corridor agent join {} --join {token} --subject NAME",
-            controller.public_url()
-        );
+        let join = api::join_line(controller.public_url(), Service::Agent, &token, false);
         Ok(Self {
             controller,
             edge,

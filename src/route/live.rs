@@ -27,6 +27,8 @@ use corridor_probes::{Mono, Route};
 
 pub use reason::{AccessOutage, LiveEvent, Reason, Switch};
 
+pub use track::Recent;
+
 use self::{
     access::{Access, Entries},
     track::{Breach, Track},
@@ -88,6 +90,8 @@ pub struct LiveChoice {
     version: u64,
     tracks: Vec<Track>,
     in_use: usize,
+    /// Since when.
+    since: Option<Mono>,
     /// The plan's primary waits for samples of its own before it is adopted.
     adopting: bool,
     access: Access,
@@ -116,6 +120,7 @@ impl LiveChoice {
             version: 0,
             tracks: Vec::new(),
             in_use: 0,
+            since: None,
             adopting: false,
             access: Access::new(grid),
             troubled: HoldDowns::default(),
@@ -152,6 +157,7 @@ impl LiveChoice {
         self.better = None;
         let (Some(primary), Some(from)) = (plan.routes.first(), before) else {
             self.in_use = 0;
+            self.since = self.in_use().map(|_| now);
             return Vec::new();
         };
 
@@ -226,6 +232,16 @@ impl LiveChoice {
     /// The route in use; `None` without a plan.
     pub fn in_use(&self) -> Option<Route> {
         self.tracks.get(self.in_use).map(|t| t.route)
+    }
+
+    /// Since when it is in use.
+    pub const fn in_use_since(&self) -> Option<Mono> {
+        self.since
+    }
+
+    /// How it fared in the last seconds; `None` while it has too few samples.
+    pub fn recent(&self) -> Option<Recent> {
+        self.tracks.get(self.in_use).and_then(Track::recent)
     }
 
     /// Its index in the plan.
@@ -381,7 +397,12 @@ impl LiveChoice {
         let silent = self
             .access
             .silence_since_stall(now, track.evidence.silent_steps, rtt);
-        track.out(silent)
+        let mut reason = track.out(silent)?;
+        if let Reason::Silent { for_ms, .. } = &mut reason {
+            let since = track.last_sample().map(|at| now.since(at).as_millis());
+            *for_ms = since.and_then(|ms| u32::try_from(ms).ok());
+        }
+        Some(reason)
     }
 
     /// Why a route should not be adopted now.
@@ -435,6 +456,7 @@ impl LiveChoice {
             }
         }
         self.last_move = Some(now);
+        self.since = Some(now);
         self.better = None;
         self.switches += 1;
         vec![LiveEvent::Switch(Switch { from, to, reason })]

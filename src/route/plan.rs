@@ -227,7 +227,10 @@ fn decide(
     let settling = now < current.began + SETTLING;
     if settling && candidates.measured > current.measured {
         let best = candidates.ranked.first()?;
-        let first = first_cause(snapshot, leg, best, None);
+        let first = match first_cause(snapshot, leg, best, None) {
+            Cause::Initial => Cause::MoreMeasured,
+            other => other,
+        };
         // What was chosen blind and proves best has a reason now.
         let blind = current.reason.cause == Cause::Unmeasured && first != Cause::Unmeasured;
         return (best.route != from || blind).then(|| (best.clone(), first));

@@ -38,6 +38,8 @@ pub struct Figures {
 pub enum Cause {
     /// The leg had no plan.
     Initial,
+    /// In the leg's first minute: more routes are measured than when it was planned before.
+    MoreMeasured,
     /// A better route, beyond margin, dwell time and hold-down.
     BetterBy { from: Route, gain_ms: f64 },
     /// Better by expected quality rather than by delay.
@@ -110,6 +112,20 @@ impl Reason {
     /// One sentence, with edges called as `name` says.
     pub fn describe(&self, name: &dyn Fn(EdgeId) -> String) -> String {
         let mut text = self.cause.describe(name);
+        let unmeasured = |figures: &Figures| figures.p50_ms.is_none();
+        if let Some(chosen) = &self.chosen
+            && unmeasured(chosen)
+            && self.rejected.as_ref().is_none_or(unmeasured)
+        {
+            // What is compared is not worth telling: neither has figures.
+            let route = route_text(&chosen.route, name);
+            return match self.cause {
+                Cause::Initial | Cause::Unmeasured => {
+                    format!("nothing is measured yet: {route} for the time being")
+                }
+                _ => format!("{text}: {route}, while nothing is measured yet"),
+            };
+        }
         if let Some(chosen) = &self.chosen {
             text += &format!(": {}", chosen.describe(name));
         }
@@ -132,7 +148,7 @@ impl Figures {
         match (self.p50_ms, self.p95_ms) {
             (Some(p50), Some(p95)) => format!("{route} ({p50:.0} ms, p95 {p95:.0} ms)"),
             (Some(p50), None) => format!("{route} ({p50:.0} ms)"),
-            _ => format!("{route} (unmeasured)"),
+            _ => format!("{route} (not measured)"),
         }
     }
 }
@@ -141,11 +157,12 @@ impl Cause {
     fn describe(&self, name: &dyn Fn(EdgeId) -> String) -> String {
         match self {
             Self::Initial => "best route when the leg began".to_owned(),
+            Self::MoreMeasured => "best route once more of them were measured".to_owned(),
             Self::BetterBy { from, gain_ms } => {
                 format!("{gain_ms:.0} ms better than {}", route_text(from, name))
             }
             Self::Quality { from, gain_points } => format!(
-                "expected quality {gain_points:.0} points better than {}",
+                "speech expected {gain_points:.0} points better (of 100, by the E-model's rating) than by {}",
                 route_text(from, name)
             ),
             Self::Breach {
@@ -232,12 +249,69 @@ mod tests {
     fn causes_without_fields_come_back_too() {
         for cause in [
             Cause::Initial,
+            Cause::MoreMeasured,
             Cause::NoRoute { why: NoRoute::AllOut },
             Cause::TargetUnmeasured,
         ] {
             let reason = Reason::new(cause);
             let json = serde_json::to_string(&reason).unwrap();
             assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason, "{json}");
+        }
+    }
+
+    #[test]
+    fn figures_are_compared_where_there_are_any() {
+        let e = |id| EdgeId::new(id).unwrap();
+        let figures = |id, p50_ms| Figures {
+            route: Route::new(&[e(id)]).unwrap(),
+            p50_ms,
+            p95_ms: None,
+            loss: None,
+        };
+        let best = "best route when the leg began: e1 (80 ms)";
+        for (cause, chosen, rejected, told) in [
+            (Cause::Initial, Some(80.0), None, best.to_owned()),
+            (
+                Cause::Initial,
+                Some(80.0),
+                Some(None),
+                format!("{best}, rather than e2 (not measured)"),
+            ),
+            (
+                Cause::MoreMeasured,
+                Some(80.0),
+                Some(Some(90.0)),
+                "best route once more of them were measured: e1 (80 ms), rather than e2 (90 ms)".into(),
+            ),
+            (
+                Cause::Unmeasured,
+                None,
+                Some(None),
+                "nothing is measured yet: e1 for the time being".into(),
+            ),
+            (
+                Cause::EdgeDown { edge: e(3) },
+                None,
+                None,
+                "edge e3 is down: e1, while nothing is measured yet".into(),
+            ),
+            (
+                Cause::Quality {
+                    from: Route::new(&[e(2)]).unwrap(),
+                    gain_points: 12.0,
+                },
+                Some(80.0),
+                None,
+                "speech expected 12 points better (of 100, by the E-model's rating) than by e2: e1 (80 ms)"
+                    .into(),
+            ),
+        ] {
+            let reason = Reason {
+                cause,
+                chosen: Some(figures(1, chosen)),
+                rejected: rejected.map(|p50| figures(2, p50)),
+            };
+            assert_eq!(reason.to_string(), told);
         }
     }
 }

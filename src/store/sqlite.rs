@@ -39,7 +39,8 @@ use days::Days;
 use dedupe::Dedupe;
 use file::{FileError, Schema, Survives, Tuning};
 
-const MAIN: &str = "corridor.db";
+/// The file of a store that is always there.
+pub const MAIN: &str = "corridor.db";
 const LOCK: &str = "corridor.lock";
 
 const SCHEMA: Schema = Schema(&[include_str!("sqlite/main_1.sql")]);

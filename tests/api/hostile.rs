@@ -338,7 +338,7 @@ async fn control_messages_to_the_controller() {
             silent: true,
         }),
         edge_to_controller::Body::Status(proto::EdgeStatus {
-            cpu: f64::NAN,
+            cpu: Some(f64::NAN),
             refused: u64::MAX,
             ..proto::EdgeStatus::default()
         }),
@@ -515,7 +515,7 @@ async fn reports_that_lie() {
             ..proto::LegState::default()
         }];
         lying.host = Some(proto::Host {
-            cpu: f64::NAN,
+            cpu: Some(f64::NAN),
             rss_bytes: u64::MAX,
             spool_rows: u32::MAX,
             spool_dropped: u64::MAX,

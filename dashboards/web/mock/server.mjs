@@ -142,7 +142,7 @@ function token(world, wanted) {
     revoked: false,
   })
   const secret = `cj1.${id}.${randomBytes(24).toString('base64url')}`
-  return { id, token: secret, expires, join: `corridor ${wanted.service} join https://corridor.example.org:8443 --join ${secret}` }
+  return { id, token: secret, expires, join: `corridor ${wanted.service} join https://corridor.example.org:8443 --join ${secret}${wanted.subject === undefined ? ` ${wanted.service === 'agent' ? '--subject' : '--name'} NAME` : ''}` }
 }
 
 function stream(state, request, response) {

@@ -178,7 +178,8 @@ export class World {
     }
     if (row.began === undefined) return out
     const last = row.ended ?? to
-    add(row.began, 'created', undefined, `class ${row.id} has begun`)
+    add(row.began, 'created', undefined, `class ${row.id} is created`)
+    add(row.began, 'began', undefined, `class ${row.id} has begun`)
     for (const [i, { subject }] of row.participants.entries()) {
       add(row.began + 2 + i * 3, 'joined', subject, `${subject} has joined`)
       const [route] = this.routes(row, subject)
@@ -222,6 +223,9 @@ export class World {
     const other = row.participants.find((p) => p.role !== participant.role && p.role !== 'observer') ?? row.participants[0]
     const to = row.target !== undefined ? `target:${row.target}` : row.hub !== undefined ? `hub:${row.hub}` : `agent:${other.subject}`
     const [primary, ...standbys] = routes
+    const first = row.began === undefined ? undefined : row.began + 4 + row.participants.findIndex((p) => p.subject === participant.subject) * 3
+    const reason = `best route when the leg began: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`
+    const switched = this.events(row, row.began ?? now, now).findLast((event) => event.kind === 'switch' && event.subject === participant.subject)
     return [
       {
         to,
@@ -229,11 +233,13 @@ export class World {
         primary,
         standbys: standbys.slice(0, 2),
         in_use: window?.route,
+        in_use_since: window === undefined ? undefined : (switched?.at ?? (first === undefined ? undefined : iso(first))),
+        in_use_reason: window === undefined ? undefined : (switched?.text.split(': ').at(-1) ?? reason),
         rtt_ms: window?.rtt,
         loss: window === undefined ? undefined : round(1 - (1 - window.up) * (1 - window.down), 4),
         budget_ms: row.target === undefined && row.hub === undefined ? row.budget_ms : row.budget_ms * 0.9,
         switches: row.fate === 'switch' ? 2 * Math.max(0, Math.floor((now - (row.began ?? now)) / CYCLE)) : 0,
-        reason: `best route when the leg began: ${primary.join(' > ')} (${round(this.base(row, participant.subject, primary), 0)} ms)`,
+        reason,
         reason_detail: { kind: 'initial' },
         age_s: window === undefined ? undefined : round(Math.max(0, now - window.at), 1),
       },

@@ -98,8 +98,13 @@ impl Core {
         }
     }
 
+    /// Whether something is to be told at once.
+    pub(super) fn has_news(&self) -> bool {
+        self.reporter.has_events() || self.legs.has_news()
+    }
+
     pub(super) fn report_if_due(&mut self, now: Now) {
-        let interval = if self.reporter.has_events() {
+        let interval = if self.has_news() {
             REPORT_EVENTS
         } else {
             self.report_interval()
@@ -108,12 +113,13 @@ impl Core {
             return;
         }
         let rest = Rest {
-            legs: self.legs.states(),
+            legs: self.legs.states(|m| now.at(m)),
             host: self.reports.host,
             wall: now.wall,
             time_error: now.controller_error,
         };
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
+        self.legs.told();
         self.counters.reports += 1;
         self.reports.closed = self.reports.closed.saturating_add(1);
         let body = prost::Message::encode_to_vec(&report);

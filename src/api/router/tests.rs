@@ -93,6 +93,13 @@ fn operations() -> Vec<(Method, &'static str, &'static str, Value, [u16; 5])> {
         (&get, "/status", "/status", none.clone(), viewers(200)),
         (&get, "/live", "/live", none.clone(), viewers(200)),
         (&get, "/events", "/events", none.clone(), viewers(200)),
+        (
+            &post,
+            "/accounts/{name}/password",
+            "/accounts/nobody/password",
+            none.clone(),
+            admins(404),
+        ),
         (&get, "/edges", "/edges", none.clone(), viewers(200)),
         (&get, "/agents", "/agents", none.clone(), viewers(200)),
         (&get, "/classes", "/classes", none.clone(), viewers(200)),

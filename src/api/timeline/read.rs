@@ -40,7 +40,9 @@ const REPORT_EVERY: Duration = Duration::from_secs(5);
 const STRETCH: u32 = 16;
 /// A window's report ends later than the window.
 const REPORTED_WITHIN: Duration = Duration::from_secs(60);
-/// Events in one timeline, of the class and of each participant outside it.
+/// What happens to an edge and is of interest to the classes on it.
+const EDGE_KINDS: [&str; 4] = ["edge_down", "edge_up", "edge_draining", "edge_undrained"];
+/// Events in one timeline, of the class and of each participant or edge outside it.
 const MAX_EVENTS: u32 = 2_000;
 const MAX_OWN_EVENTS: u32 = 200;
 /// A class with more participants is shown without what happened to them outside it.
@@ -137,11 +139,16 @@ async fn read(api: &ApiState, class: ClassStatus, from: Wall, to: Wall) -> Resul
         }
         at = until;
     }
+    let passed: Vec<_> = builder
+        .edges()
+        .iter()
+        .filter_map(|id| edges.get(id).cloned())
+        .collect();
     let participants = tokio::task::spawn_blocking(move || builder.finish(&edges));
     let id = class.id.clone();
     Ok(Timeline {
         events: api
-            .store(move |store| what_happened(store, &id, &subjects, from, reached))
+            .store(move |store| what_happened(store, &id, &subjects, &passed, from, reached))
             .await?,
         class,
         from: time_text::text(from),
@@ -206,11 +213,13 @@ fn reports(
     Ok(found)
 }
 
-/// In the class, and to its participants outside it (their machines sleep and move), oldest first.
+/// In the class, to its participants outside it (their machines sleep and move), and to the edges on its
+/// routes, oldest first.
 fn what_happened(
     store: &mut dyn Store,
     class: &str,
     subjects: &BTreeSet<String>,
+    edges: &[String],
     from: Wall,
     to: Wall,
 ) -> store::Result<Vec<Event>> {
@@ -232,6 +241,15 @@ fn what_happened(
             ..span.clone()
         })?;
         found.extend(own.into_iter().filter(|event| event.class.is_none()));
+    }
+    for edge in edges {
+        let own = store.events(&EventQuery {
+            edge: Some(edge.clone()),
+            limit: Some(MAX_OWN_EVENTS),
+            ..span.clone()
+        })?;
+        let of_class = own.into_iter().filter(|e| EDGE_KINDS.contains(&e.kind.as_str()));
+        found.extend(of_class.filter(|event| event.class.is_none()));
     }
     found.sort_by_key(|event: &EventRecord| event.at);
     Ok(found.iter().map(crate::controller::shown_event).collect())

@@ -4,7 +4,6 @@ use std::{fmt, time::Duration};
 
 use corridor_probes::Route;
 use serde::{Deserialize, Serialize};
-
 /// Something that the live choice did or found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LiveEvent {
@@ -33,7 +32,13 @@ pub enum AccessOutage {
 pub enum Reason {
     /// Nothing was heard along the route for this many steps of the grid, while another entry edge was;
     /// `needed` is the length of a run that its known loss does not explain.
-    Silent { steps: u32, needed: u32 },
+    Silent {
+        steps: u32,
+        needed: u32,
+        /// Since the newest echo, as far as one is remembered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u32>,
+    },
     /// The connection to the route's first edge ended.
     Disconnected,
     /// An edge says that the next one is silent.
@@ -59,10 +64,13 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent { steps, .. } => write!(
-                f,
-                "nothing was heard for {steps} steps while another edge was heard"
-            ),
+            Self::Silent { for_ms, .. } => {
+                f.write_str("nothing was heard on it")?;
+                if let Some(ms) = for_ms {
+                    write!(f, " for {}", time(*ms))?;
+                }
+                f.write_str(" while another edge was heard")
+            }
             Self::Disconnected => f.write_str("the connection to its first edge ended"),
             Self::NextHopSilent => f.write_str("an edge on it says that the next hop is silent"),
             Self::Breach {
@@ -86,7 +94,44 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Better { gain_ms } => write!(f, "the other route is {gain_ms:.0} ms better"),
-            Self::Plan { version } => write!(f, "plan {version} says so"),
+            Self::Plan { version } => write!(f, "the controller's plan {version}"),
         }
+    }
+}
+
+/// `320 ms`, `1.2 s`.
+fn time(ms: u32) -> String {
+    if ms < 1_000 {
+        format!("{ms} ms")
+    } else {
+        format!("{:.1} s", f64::from(ms) / 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_as_time() {
+        for (for_ms, told) in [
+            (Some(320), " for 320 ms"),
+            (Some(999), " for 999 ms"),
+            (Some(1_249), " for 1.2 s"),
+            (None, ""),
+        ] {
+            let silent = Reason::Silent {
+                steps: 3,
+                needed: 3,
+                for_ms,
+            };
+            assert_eq!(
+                silent.to_string(),
+                format!("nothing was heard on it{told} while another edge was heard")
+            );
+        }
+        // As agents of earlier releases tell it.
+        let reason = serde_json::from_str::<Reason>(r#"{"kind":"silent","steps":3,"needed":3}"#).unwrap();
+        assert!(matches!(reason, Reason::Silent { for_ms: None, .. }));
     }
 }

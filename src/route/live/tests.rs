@@ -168,7 +168,14 @@ fn a_dead_route_is_left_at_the_third_silent_step() {
     // Last heard at 19_980 (sent 19_900); the one sent at 20_000 had its fate before the fault.
     assert_eq!(world.heard_at[0], 20_080);
     assert_eq!(at, 20_405);
-    assert_eq!(switch.reason, Reason::Silent { steps: 3, needed: 3 });
+    assert!(
+        matches!(
+            switch.reason,
+            Reason::Silent { steps: 3, needed: 3, for_ms: Some(ms) } if (300..500).contains(&ms)
+        ),
+        "{:?}",
+        switch.reason
+    );
     assert_eq!(switch.to, routes()[1]);
 }
 
@@ -558,4 +565,23 @@ proptest! {
             prop_assert!(world.switches().is_empty(), "{base:?} {length}: {:?}", world.events);
         }
     }
+}
+
+#[test]
+fn says_since_when_and_how_the_route_in_use_fares() {
+    let mut choice = LiveChoice::default();
+    assert_eq!((choice.in_use_since(), choice.recent()), (None, None));
+    choice.set_plan(MS(0), &plan(1, &[0, 1]));
+    assert_eq!((choice.in_use_since(), choice.recent()), (Some(MS(0)), None));
+    for i in 1..=8 {
+        choice.on_sample(0, MS(i * 100), Duration::from_millis(80 + i.unsigned_abs()));
+        assert_eq!(choice.recent().is_some(), i == 8, "{i} samples");
+    }
+    let (p50, p95) = (Duration::from_millis(84), Duration::from_millis(88));
+    assert_eq!(choice.recent(), Some(Recent { p50, p95 }));
+    // The same route goes on under another plan; another one is in use from now on, and not measured yet.
+    choice.set_plan(MS(1_000), &plan(2, &[0, 2]));
+    assert_eq!(choice.in_use_since(), Some(MS(0)));
+    choice.set_plan(MS(2_000), &plan(3, &[1]));
+    assert_eq!((choice.in_use_since(), choice.recent()), (Some(MS(2_000)), None));
 }

@@ -108,6 +108,7 @@ impl Track {
             Some(Reason::Silent {
                 steps: silent,
                 needed,
+                for_ms: None,
             })
         } else {
             None
@@ -152,6 +153,17 @@ impl Track {
     /// Median of [`LIVE_SPAN`].
     pub(super) fn steady_median(&self) -> Option<Duration> {
         self.quantile(0.5, LIVE_SPAN)
+    }
+
+    /// Median and 95th percentile of [`LIVE_SPAN`], by nearest rank; `None` below [`QUICK_SAMPLES`].
+    pub(super) fn recent(&self) -> Option<Recent> {
+        if self.samples.len() < QUICK_SAMPLES {
+            return None;
+        }
+        Some(Recent {
+            p50: self.quantile(0.5, LIVE_SPAN)?,
+            p95: self.quantile(0.95, LIVE_SPAN)?,
+        })
     }
 
     /// Median of the last [`QUICK_SAMPLES`]: more than half of them must be over a limit for it to be.
@@ -241,6 +253,13 @@ impl Track {
     fn quantile(&self, q: f64, span: Duration) -> Option<Duration> {
         quantile(self.within(span).collect(), q)
     }
+}
+
+/// Round trips of the last seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recent {
+    pub p50: Duration,
+    pub p95: Duration,
 }
 
 /// A delay over the budget.

@@ -438,7 +438,7 @@ fn what_was_chosen_blind_is_chosen_again_when_measured() {
     let plan = world.plan();
     assert_eq!(
         (plan.primary, plan.reason.cause),
-        (Some(route(&[2])), Cause::Initial)
+        (Some(route(&[2])), Cause::MoreMeasured)
     );
     // The mesh is measured a little later.
     world.now += 2;
@@ -468,7 +468,7 @@ fn what_was_chosen_blind_and_proves_best_has_a_reason() {
     let plan = world.plan();
     assert_eq!(
         (plan.primary, plan.reason.cause),
-        (Some(route(&[1])), Cause::Initial)
+        (Some(route(&[1])), Cause::MoreMeasured)
     );
     assert_eq!(plan.reason.chosen.unwrap().p50_ms, Some(100.0));
 }

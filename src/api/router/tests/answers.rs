@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test]
 async fn a_join_token_comes_with_the_line_to_run() {
     let world = World::start().await;
-    for service in ["agent", "edge"] {
+    for (service, option) in [("agent", "--subject"), ("edge", "--name")] {
         let body = json!({"service": service, "uses": 3, "tags": {"school": "north"}});
         let created = world.post("/tokens", body).await;
         assert_eq!(created.status, 201);
         let text = created.body["token"].as_str().unwrap();
         let token: Token = text.parse().unwrap();
         assert_eq!(token.pin(), world.ca.pin().unwrap());
-        let line = format!("corridor {service} join {URL} --join {text}");
+        let line = format!("corridor {service} join {URL} --join {text} {option} NAME");
         assert_eq!(created.body["join"], line);
         let listed = world.get("/tokens").await.body;
         assert!(
@@ -179,6 +179,7 @@ async fn the_live_feed_sends_the_state_then_what_happens_and_ends_with_the_serve
         class: None,
         subject: None,
         edge: None,
+        classes: Vec::new(),
         text: format!("line\none {n}"),
         detail: json!({}),
     };
@@ -282,10 +283,19 @@ async fn a_timeline_is_made_of_what_agents_reported() {
         edge: None,
         detail: "{}".into(),
     };
+    let of_edge = |s, kind: &str, edge: &str| EventRecord {
+        subject: None,
+        edge: Some(edge.to_owned()),
+        ..own(s, kind, None)
+    };
     let events = [
         own(5, "slept", None),
         own(6, "switch", Some("c1")),
         own(7, "switch", Some("other")),
+        of_edge(8, "edge_down", "fra-1"),
+        of_edge(9, "edge_up", "fra-1"),
+        of_edge(9, "revoked", "fra-1"),
+        of_edge(9, "edge_down", "ams-1"),
     ];
     world
         .store(move |s| {
@@ -316,7 +326,7 @@ async fn a_timeline_is_made_of_what_agents_reported() {
             .iter()
             .map(|e| e["kind"].clone()),
     );
-    assert_eq!(kinds, json!(["slept", "switch"]));
+    assert_eq!(kinds, json!(["slept", "switch", "edge_down", "edge_up"]));
     let part = format!(
         "/classes/c1/timeline?subject=t1&from={}&to={}",
         time_text::text(at(11)),
@@ -327,4 +337,35 @@ async fn a_timeline_is_made_of_what_agents_reported() {
     assert_eq!(part["participants"][0]["points"].as_array().unwrap().len(), 1);
     assert_eq!(part["class"]["participants"].as_array().unwrap().len(), 2);
     assert_eq!(part["events"], json!([]));
+}
+
+#[tokio::test]
+async fn a_new_password_replaces_the_old_one_ends_sessions_and_forgives_failures() {
+    let world = World::start().await;
+    world.account("ann", "correct horse", Level::Support).await;
+    let login = |password: &str| {
+        let request = world.request(None, Method::POST, "/login");
+        World::send(request.json(&json!({"name": "ann", "password": password})))
+    };
+    let first = login("correct horse").await;
+    let cookie = first.headers["set-cookie"].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let session = || {
+        let request = world.request(None, Method::GET, "/session");
+        World::send(request.header("cookie", &cookie))
+    };
+    assert_eq!(session().await.status, 200);
+    for _ in 0..6 {
+        login("a guess too many").await;
+    }
+    assert_eq!(login("correct horse").await.status, 429);
+
+    let reset = world.post("/accounts/ann/password", Value::Null).await;
+    assert_eq!((reset.status, &reset.body["level"]), (200, &json!("support")));
+    assert_eq!(session().await.status, 401);
+    assert_eq!(login("correct horse").await.code(), (401, "wrong_login"));
+    let again = login(reset.body["password"].as_str().unwrap()).await;
+    assert_eq!((again.status, &again.body["level"]), (200, &json!("support")));
+    let nobody = world.post("/accounts/bob/password", Value::Null).await;
+    assert_eq!(nobody.code(), (404, "not_found"));
 }

@@ -121,6 +121,9 @@ export interface LegStatus {
   primary: string[]
   standbys: string[][]
   in_use?: string[]
+  in_use_since?: string
+  /** Why it is in use: one sentence. */
+  in_use_reason?: string
   rtt_ms?: Rtt
   loss?: number
   budget_ms: number
@@ -183,6 +186,8 @@ export interface Event {
   class?: string
   subject?: string
   edge?: string
+  /** In the feed, of an edge that goes or comes back: the live classes that it concerns. */
+  classes?: string[]
   text: string
   detail: unknown
 }

@@ -17,7 +17,7 @@ test.each([
   ],
   [of('plan', 'anna: plan by fra: best', { route: ['fra'], version: 3 }, 'anna'), { kind: 'Plan 3', who: 'anna', to: ['fra'], words: 'best' }],
   [of('joined', 'anna has joined', {}, 'anna'), { kind: 'Joined', who: 'anna', words: 'has joined' }],
-  [of('created', 'class x has begun', {}), { kind: 'Created', words: 'class x has begun' }],
+  [of('created', 'class x is created', {}), { kind: 'Created', words: 'class x is created' }],
   // What is not said as expected stays whole.
   [of('switch', 'anna: another way', { from: ['fra'], to: ['hkg'] }, 'anna'), { kind: 'Switch', who: 'anna', words: 'another way' }],
   [of('switch', 'anna: route fra -> hkg: x', { from: [1], to: [2] }, 'anna'), { kind: 'Switch', who: 'anna', words: 'route fra -> hkg: x' }],
