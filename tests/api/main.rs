@@ -17,3 +17,4 @@ mod library;
 mod probe;
 mod robust;
 mod scale;
+mod stamp;

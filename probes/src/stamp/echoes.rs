@@ -10,6 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use super::{packet::ReflectorPacket, time::Stamp};
 use crate::{
     MAX_OPEN_PROBES, SessionId,
@@ -27,7 +29,8 @@ const RESTART: u32 = 64;
 const MAX_DOUBLED: usize = 1_024;
 
 /// What a reflector's numbers are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ReflectorKind {
     /// It counts what it answers.
     Stateful,
