@@ -186,9 +186,6 @@ impl Config {
         size("agent.link_probe_size", self.agent.link_probe_size);
         size("agent.route_probe_size", self.agent.route_probe_size);
         size("edge.mesh_probe_size", self.edge.mesh_probe_size);
-        if self.edge.stamp_key.is_some() && self.edge.stamp.is_none() {
-            problems.push("edge.stamp_key: a key for nothing; say where with edge.stamp".to_owned());
-        }
         if self.controller.http.is_some_and(|a| !a.ip().is_loopback()) {
             problems
                 .push("controller.http: plain HTTP is for loopback only; use controller.https".to_owned());
@@ -284,7 +281,7 @@ mod tests {
             "[agent]\nlink_probe_size = 5\ncolour = 1\n[controller]\nhttps = \"nowhere\"\nhttp = \"192.0.2.1:80\"\n[egde]\n",
             &[
                 ("CORRIDOR_EDGE_DRAIN_S", "soon"),
-                ("CORRIDOR_EDGE_STAMP_KEY", "key"),
+                ("CORRIDOR_EDGE_STAMP", "862"),
             ],
         )
         .unwrap_err();
@@ -295,7 +292,7 @@ mod tests {
             "controller.http",
             "egde",
             "edge.drain_s",
-            "edge.stamp_key",
+            "edge.stamp",
         ] {
             assert!(
                 problems.iter().any(|p| p.starts_with(&format!("{path}:"))),

@@ -21,7 +21,7 @@ mod tlv;
 
 pub use echoes::{Echoes, FIRST_SEQ, ReflectorKind, StampEcho};
 pub use packet::{
-    AUTHENTICATED_LEN, Authenticator, Mode, PacketError, ReflectorPacket, SenderPacket, TAG_LEN,
+    AUTHENTICATED_LEN, Authenticator, Mode, PacketError, ReflectorPacket, SenderPacket, TAG_LEN, TWAMP_LEN,
     UNAUTHENTICATED_LEN, UNKNOWN_TTL,
 };
 pub use rate::Rate;

@@ -117,6 +117,11 @@ impl EdgeService {
 /// Answers STAMP where the configuration says so.
 pub fn stamp(machine: &Machine, config: &config::Edge) -> anyhow::Result<Option<StampService>> {
     let Some(listen) = config.stamp else {
+        // Not to be taken for a reflector that is guarded.
+        anyhow::ensure!(
+            config.stamp_key.is_none(),
+            "a key for nothing: edge.stamp_key goes with edge.stamp"
+        );
         return Ok(None);
     };
     let key = config.stamp_key.as_deref().map(StampKey::load).transpose()?;

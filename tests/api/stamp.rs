@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::harness::{Ended, Running, SOON, command, loopback, port, run};
+use crate::harness::{Ended, Running, SOON, command, loopback, port, run, wait_for};
 
 /// An edge by itself that answers STAMP.
 struct Edge {
@@ -133,8 +133,8 @@ fn short_packets_get_nothing_and_long_ones_their_own_length() {
     socket.connect(edge.stamp).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     let mut answer = [0; 2_000];
-    for (seq, len) in [44, 46, 200, 1_472].into_iter().enumerate() {
-        for short in [1, 14, 43] {
+    for (seq, len) in [41, 44, 46, 200, 1_472].into_iter().enumerate() {
+        for short in [1, 14, 40] {
             socket.send(&[0; 100][..short]).unwrap();
         }
         // An extension that nobody knows, where one fits.
@@ -151,7 +151,7 @@ fn short_packets_get_nothing_and_long_ones_their_own_length() {
     }
     let log = edge.stopped();
     let last = log.lines().last().unwrap();
-    assert!(last.contains("answered=4") && last.contains("short=12"), "{log}");
+    assert!(last.contains("answered=5") && last.contains("short=15"), "{log}");
 }
 
 #[test]
@@ -160,17 +160,21 @@ fn a_flood_is_cut_and_others_are_still_answered() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     // Another address of this machine: each has a rate of its own.
     let flood = UdpSocket::bind("127.0.0.2:0").unwrap();
-    for (socket, wait) in [(&socket, SOON), (&flood, Duration::from_millis(200))] {
+    for socket in [&socket, &flood] {
         socket.connect(edge.stamp).unwrap();
-        socket.set_read_timeout(Some(wait)).unwrap();
     }
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let sent = 30_000;
     for _ in 0..sent {
         // The kernel may have no room for it.
         let _ = flood.send(&[0; 44]);
     }
-    socket.send(&[0; 44]).unwrap();
-    assert_eq!(socket.recv(&mut [0; 100]).unwrap(), 44);
+    // Where the flood fills the kernel's buffer, the packet of another is lost before the edge sees it.
+    let answered = wait_for("an answer to another", SOON, || {
+        socket.send(&[0; 44]).unwrap();
+        socket.recv(&mut [0; 100]).ok()
+    });
+    assert_eq!(answered, 44);
     let log = edge.stopped();
     let last = log.lines().last().unwrap();
     assert!(!last.contains("too_fast=0"), "{log}");

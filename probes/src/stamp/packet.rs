@@ -4,6 +4,9 @@ use super::time::{ErrorEstimate, Stamp};
 
 /// Bytes of a base packet without authentication.
 pub const UNAUTHENTICATED_LEN: usize = 44;
+/// Bytes of the shortest packet without authentication: TWAMP Light's end with the TTL (RFC 5357 §4.2.1),
+/// STAMP's have three more that must be zero (RFC 8762 §4.6 has them work together).
+pub const TWAMP_LEN: usize = 41;
 /// Bytes of a base packet with it.
 pub const AUTHENTICATED_LEN: usize = 112;
 /// HMAC-SHA-256, cut off after 128 bits.
@@ -39,6 +42,8 @@ pub enum PacketError {
 /// Where the fields are: the authenticated packets have each in a block of its own.
 struct Layout {
     len: usize,
+    /// What a packet must have: all fields up to the TTL.
+    least: usize,
     timestamp: usize,
     estimate: usize,
     ssid: usize,
@@ -51,6 +56,7 @@ struct Layout {
 
 const PLAIN: Layout = Layout {
     len: UNAUTHENTICATED_LEN,
+    least: TWAMP_LEN,
     timestamp: 4,
     estimate: 12,
     ssid: 14,
@@ -63,6 +69,7 @@ const PLAIN: Layout = Layout {
 
 const SEALED: Layout = Layout {
     len: AUTHENTICATED_LEN,
+    least: AUTHENTICATED_LEN,
     timestamp: 16,
     estimate: 24,
     ssid: 26,
@@ -88,6 +95,11 @@ impl Mode<'_> {
         self.layout().len
     }
 
+    /// Bytes of the shortest packet that is taken.
+    pub fn least_len(self) -> usize {
+        self.layout().least
+    }
+
     fn layout(self) -> &'static Layout {
         match self {
             Self::Unauthenticated => &PLAIN,
@@ -107,7 +119,7 @@ impl Mode<'_> {
     /// The base of a packet that is long enough and, where there is a key, made with it.
     fn open(self, packet: &[u8]) -> Result<&[u8], PacketError> {
         let short = PacketError::Short(packet.len());
-        let base = packet.get(..self.base_len()).ok_or(short)?;
+        let base = packet.get(..self.least_len()).ok_or(short)?;
         if let Self::Authenticated(key) = self {
             let (covered, tag) = base.split_at(COVERED);
             // Every byte is looked at, so that the time taken does not tell how many are right.

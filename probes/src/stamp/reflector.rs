@@ -168,7 +168,7 @@ impl StampReflector {
         packet: &[u8],
         now: Mono,
     ) -> Result<Received, Refusal> {
-        if packet.len() < mode.base_len() {
+        if packet.len() < mode.least_len() {
             return Err(PacketError::Short(packet.len()).into());
         }
         if self.ports.contains(&from.port()) {
@@ -198,6 +198,7 @@ impl Received {
         if let Some(rest) = packet.get_mut(mode.base_len()..) {
             tlv::reflect(rest);
         }
+        let len = packet.len();
         let estimate = ErrorEstimate::UNSYNCHRONISED;
         ReflectorPacket {
             seq: self.seq,
@@ -211,6 +212,7 @@ impl Received {
             sender_ttl: self.ttl,
         }
         .write(mode, packet);
+        packet.truncate(len);
     }
 }
 

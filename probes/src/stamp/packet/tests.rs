@@ -70,7 +70,7 @@ fn reflectors_layouts_are_the_figures() {
 #[test]
 fn too_short_and_another_key_are_refused() {
     let key = Toy(7);
-    for (mode, len) in [(Mode::Unauthenticated, 44), (Mode::Authenticated(&key), 112)] {
+    for (mode, len) in [(Mode::Unauthenticated, 41), (Mode::Authenticated(&key), 112)] {
         let mut packet = Vec::new();
         sender().write(mode, &mut packet);
         assert_eq!(SenderPacket::parse(mode, &packet), Ok(sender()));
@@ -99,12 +99,12 @@ proptest! {
     #[test]
     fn any_bytes_are_read_and_come_back(packet in prop::collection::vec(any::<u8>(), 0..300)) {
         let mode = Mode::Unauthenticated;
-        prop_assert_eq!(SenderPacket::parse(mode, &packet).is_ok(), packet.len() >= 44);
+        prop_assert_eq!(SenderPacket::parse(mode, &packet).is_ok(), packet.len() >= 41);
         if let Ok(read) = ReflectorPacket::parse(mode, &packet) {
             let mut again = packet.clone();
             read.write(mode, &mut again);
-            prop_assert_eq!(again.len(), packet.len());
-            prop_assert_eq!(&again[44..], &packet[44..]);
+            prop_assert_eq!(again.len(), packet.len().max(44));
+            prop_assert_eq!(again.get(44..), Some(packet.get(44..).unwrap_or_default()));
             prop_assert_eq!(ReflectorPacket::parse(mode, &again), Ok(read));
         }
         let sealed = ReflectorPacket::parse(Mode::Authenticated(&Toy(3)), &packet);
