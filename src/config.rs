@@ -60,6 +60,10 @@ section! {
         mesh_probe_size: u16,
         /// How long a draining edge waits for its agents to leave.
         drain_s: u32,
+        /// UDP address at which STAMP is answered, to anyone; without it, it is not.
+        stamp: SocketAddr,
+        /// File with the key without which STAMP is not answered.
+        stamp_key: PathBuf,
     }
 }
 
@@ -275,7 +279,10 @@ mod tests {
     fn every_error_is_reported_at_once_under_its_path() {
         let problems = load(
             "[agent]\nlink_probe_size = 5\ncolour = 1\n[controller]\nhttps = \"nowhere\"\nhttp = \"192.0.2.1:80\"\n[egde]\n",
-            &[("CORRIDOR_EDGE_DRAIN_S", "soon")],
+            &[
+                ("CORRIDOR_EDGE_DRAIN_S", "soon"),
+                ("CORRIDOR_EDGE_STAMP", "862"),
+            ],
         )
         .unwrap_err();
         for path in [
@@ -285,13 +292,14 @@ mod tests {
             "controller.http",
             "egde",
             "edge.drain_s",
+            "edge.stamp",
         ] {
             assert!(
                 problems.iter().any(|p| p.starts_with(&format!("{path}:"))),
                 "{path} in {problems:?}"
             );
         }
-        assert_eq!(problems.len(), 6, "{problems:?}");
+        assert_eq!(problems.len(), 7, "{problems:?}");
     }
 
     #[test]

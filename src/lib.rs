@@ -21,5 +21,6 @@ mod resolve;
 pub mod route;
 pub mod sim;
 pub mod spool;
+pub mod stamp;
 pub mod store;
 pub mod transport;

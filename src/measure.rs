@@ -1,4 +1,4 @@
-//! Measuring one way to an edge by hand: what `corridor probe` does.
+//! Measuring one way to an edge, or to any STAMP reflector, by hand: what `corridor probe` does.
 //!
 //! | question | file |
 //! |---|---|
@@ -8,7 +8,8 @@
 //! | how are figures made of many values, in bounded memory | `distribution.rs`, `variation.rs`, `bursts.rs` |
 //! | what would a call sound like | `voice.rs` |
 //! | what is told at the end, to scripts and to people | `summary.rs`, `text.rs` |
-//! | who opens the connection, sends and receives | `run.rs` |
+//! | who opens the connection, sends and receives | `run.rs`; with STAMP: `stamp.rs` |
+//! | how is a slot hit in time | `timer.rs` |
 
 mod address;
 mod books;
@@ -16,15 +17,19 @@ mod bursts;
 mod distribution;
 mod one_way;
 mod plan;
+mod progress;
 mod run;
+mod stamp;
 mod summary;
 mod text;
+mod timer;
 mod variation;
 mod voice;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
-pub use books::Progress;
-pub use plan::{INTERVALS, Plan, PlanError, SIZES};
+pub use plan::{INTERVALS, Plan, PlanError, SIZES, STAMP_SIZES};
+pub use progress::Progress;
 pub use run::{RunError, Stop, Target, Trust, run};
+pub use stamp::{StampMeasured, StampTarget, run_stamp};
 pub use summary::{Figures, Summary};
 pub use text::{live, report};

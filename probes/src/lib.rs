@@ -19,6 +19,7 @@ mod route;
 pub mod samples;
 mod schedule;
 mod session;
+pub mod stamp;
 pub mod tiers;
 mod time;
 mod window;

@@ -69,6 +69,12 @@ struct RunArgs {
     /// A reflector without a controller, which answers anyone's probes
     #[arg(long)]
     standalone: bool,
+    /// Answer STAMP (RFC 8762) too, to anyone; on port 862 of every address unless given
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "[::]:862")]
+    stamp: Option<SocketAddr>,
+    /// File with a key, without which STAMP is not answered
+    #[arg(long, value_name = "FILE")]
+    stamp_key: Option<PathBuf>,
 }
 
 impl Args {
@@ -110,6 +116,11 @@ impl RunArgs {
         if !self.listen.is_empty() {
             edge_config.listen = Some(self.listen);
         }
+        edge_config.stamp = self.stamp.or(edge_config.stamp);
+        edge_config.stamp_key = self.stamp_key.or(edge_config.stamp_key);
+        if edge_config.stamp_key.is_some() && edge_config.stamp.is_none() {
+            return Err(Failure::usage("a key for nothing: --stamp-key goes with --stamp"));
+        }
         let runtime = service::runtime()?;
         if self.standalone {
             let data = self.data.or_else(|| config.edge.data.clone());
@@ -123,6 +134,9 @@ impl RunArgs {
             let stop = daemon::stop_signal();
             let edge = EdgeService::start(daemon::system()?, data, &edge_config)?;
             tracing::info!(name = %edge.name, listen = ?edge.local_addrs(), "edge runs");
+            if let Some(address) = edge.stamp_addr() {
+                tracing::info!(%address, "STAMP is answered");
+            }
             stop.await;
             // A second signal ends the wait for agents to leave.
             tokio::select! {
@@ -136,6 +150,7 @@ impl RunArgs {
 }
 
 async fn run_standalone(data: Option<PathBuf>, config: config::Edge) -> Result<(), Failure> {
+    let stamp = daemon::stamp(&daemon::system()?, &config)?;
     let listen = config
         .listen
         .unwrap_or_else(|| vec![config::any(config::EDGE_PORT)]);
@@ -143,8 +158,46 @@ async fn run_standalone(data: Option<PathBuf>, config: config::Edge) -> Result<(
     for address in running.edge.local_addrs() {
         output::line(format!("listening on {address}/udp"))?;
     }
+    if let Some(stamp) = &stamp {
+        output::line(format!("STAMP on {}/udp", stamp.local_addr()))?;
+    }
+    let stop = daemon::stop_signal();
     output::line(format!("fingerprint {}", running.fingerprint_hex()))?;
-    daemon::stop_signal().await;
+    stop.await;
     running.edge.stop(std::time::Duration::ZERO).await;
+    if let Some(stamp) = stamp {
+        stamp.stop().await;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn stamp_is_off_unless_asked_for() {
+        let stamp = |line: &str| {
+            let words = std::iter::once("edge").chain(line.split_whitespace());
+            Cli::try_parse_from(words).unwrap().args.run.stamp
+        };
+        assert_eq!(stamp(""), None);
+        let default = Some(config::any(config::STAMP_PORT));
+        assert_eq!(
+            (stamp("--stamp"), stamp("--stamp --standalone")),
+            (default, default)
+        );
+        assert_eq!(
+            stamp("--stamp 127.0.0.1:9862"),
+            Some(([127, 0, 0, 1], 9_862).into())
+        );
+    }
 }

@@ -1,7 +1,8 @@
-//! `corridor probe`: measures the way to an edge that allows open probing.
+//! `corridor probe`: measures the way to an edge that allows open probing, or to any STAMP reflector.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -16,19 +17,23 @@ use rand::RngExt as _;
 use super::{Failure, output};
 use crate::{
     clock::SystemClock,
+    config::STAMP_PORT,
     identity::{Fingerprint, system_rng},
     machine::Machine,
-    measure::{self, Address, Plan, Progress, RunError, Stop, Summary, Target, Trust},
+    measure::{
+        self, Address, Plan, Progress, RunError, StampMeasured, StampTarget, Stop, Summary, Target, Trust,
+    },
+    stamp::StampKey,
     transport::UdpNetwork,
 };
 
 /// QUIC retransmits its first packet after 1, 2 and 4 s.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Measure the way to an edge that allows open probing.
+/// Measure the way to an edge that allows open probing, or to a STAMP reflector.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The edge: HOST, HOST:PORT or [IPV6]:PORT; port 4433 unless given
+    /// The far end: HOST, HOST:PORT or [IPV6]:PORT; port 4433 unless given, 862 with --stamp
     #[arg(value_name = "ADDR")]
     pub address: String,
     /// How many probes
@@ -40,7 +45,7 @@ pub struct Args {
     /// For how long; 10s if there is no count either
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// Payload of each datagram, from 23 to 1414 bytes
+    /// Payload of each datagram, from 23 to 1414 bytes; with --stamp from 44 (112 with a key) to 1452
     #[arg(long, value_name = "BYTES")]
     pub size: Option<usize>,
     /// Print one JSON object at the end
@@ -52,71 +57,120 @@ pub struct Args {
     /// SHA-256 of the edge's certificate, as the edge prints it
     #[arg(long, value_name = "HEX", allow_hyphen_values = true)]
     pub fingerprint: Option<String>,
+    /// Measure with STAMP (RFC 8762), as routers and other tools answer it
+    #[arg(long, conflicts_with_all = ["insecure", "fingerprint"])]
+    pub stamp: bool,
+    /// File with the key that the STAMP reflector has
+    #[arg(long, value_name = "FILE", requires = "stamp")]
+    pub stamp_key: Option<PathBuf>,
     /// What a call is judged for: opus, opus-nb-11k, opus-wb-15k, opus-swb-40k, g711 or g711-plc
     #[arg(long, value_name = "NAME", default_value = "opus")]
     pub codec: String,
 }
 
+/// What is measured, and how.
+#[derive(Debug)]
+enum Way {
+    Quic(Target),
+    Stamp(StampTarget),
+}
+
+impl Way {
+    fn address(&self) -> &Address {
+        match self {
+            Self::Quic(target) => &target.address,
+            Self::Stamp(target) => &target.address,
+        }
+    }
+}
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let (target, plan) = checked(args)?;
+    let (way, plan) = checked(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let summary = runtime.block_on(measure(&target, plan))?;
+    let (summary, unreadable) = runtime.block_on(measure(&way, plan))?;
+    let address = way.address();
     if args.json {
         output::json(&summary)?;
     } else {
         let text = measure::report(&summary);
         output::line(format_args!(
-            "{}, {} B every {:?}",
-            target.address, plan.size, plan.interval
+            "{address}, {} B every {:?}",
+            plan.size, plan.interval
         ))?;
         output::line(text.trim_end())?;
     }
     if summary.sent > 0 && summary.received + summary.late == 0 {
+        let why = match &way {
+            Way::Quic(_) => String::new(),
+            Way::Stamp(_) if unreadable > 0 => {
+                format!(": {unreadable} answers are not STAMP, or not made with this key")
+            }
+            Way::Stamp(StampTarget { key: None, .. }) => {
+                ": a STAMP reflector that has a key says nothing without it (--stamp-key)".to_owned()
+            }
+            Way::Stamp(_) => ": a STAMP reflector with another key, or without one, says nothing".to_owned(),
+        };
         return Err(Failure::runtime(format_args!(
-            "none of {} probes came back from {}",
-            summary.sent, target.address
+            "none of {} probes came back from {address}{why}",
+            summary.sent
         )));
     }
     Ok(())
 }
 
 /// What was asked for, or why it cannot be.
-fn checked(args: &Args) -> Result<(Target, Plan), Failure> {
-    let address: Address = args.address.parse().map_err(Failure::usage)?;
-    let trust = match (args.insecure, &args.fingerprint) {
-        (true, None) => Trust::Anyone,
-        (false, Some(text)) => Trust::Fingerprint(fingerprint(text).ok_or_else(|| {
-            Failure::usage(format_args!(
-                "{text:?} is not a fingerprint: 64 hexadecimal digits, or 43 characters of base64url"
-            ))
-        })?),
-        (true, Some(_)) => {
-            return Err(Failure::usage("give --insecure or --fingerprint, not both"));
-        }
-        (false, None) => {
-            return Err(Failure::usage(
-                "how is the edge known? Give --fingerprint HEX, as the edge prints it, or --insecure for \
-                 whoever answers",
-            ));
-        }
-    };
+fn checked(args: &Args) -> Result<(Way, Plan), Failure> {
     let codec = codec(&args.codec).ok_or_else(|| {
         let names: Vec<_> = CODECS.iter().map(|c| c.name).collect();
         let (known, names) = (&args.codec, names.join(", "));
         Failure::usage(format_args!("there is no codec {known:?}: opus, {names}"))
     })?;
-    let plan =
-        Plan::new(args.interval, args.count, args.duration, args.size, codec).map_err(Failure::usage)?;
+    let Args {
+        interval,
+        count,
+        duration,
+        size,
+        ..
+    } = *args;
+    if args.stamp {
+        let address = Address::parse(&args.address, STAMP_PORT).map_err(Failure::usage)?;
+        let key = args.stamp_key.as_deref().map(StampKey::load);
+        let key = key.transpose().map_err(Failure::usage)?;
+        let plan = Plan::stamp(interval, count, duration, size, codec, key.is_some());
+        return Ok((
+            Way::Stamp(StampTarget { address, key }),
+            plan.map_err(Failure::usage)?,
+        ));
+    }
+    let address: Address = args.address.parse().map_err(Failure::usage)?;
+    let trust = trust(args)?;
+    let plan = Plan::new(interval, count, duration, size, codec).map_err(Failure::usage)?;
     let target = Target {
         address,
         trust,
         patience: PATIENCE,
     };
-    Ok((target, plan))
+    Ok((Way::Quic(target), plan))
+}
+
+fn trust(args: &Args) -> Result<Trust, Failure> {
+    match (args.insecure, &args.fingerprint) {
+        (true, None) => Ok(Trust::Anyone),
+        (false, Some(text)) => fingerprint(text).map(Trust::Fingerprint).ok_or_else(|| {
+            Failure::usage(format_args!(
+                "{text:?} is not a fingerprint: 64 hexadecimal digits, or 43 characters of base64url"
+            ))
+        }),
+        (true, Some(_)) => Err(Failure::usage("give --insecure or --fingerprint, not both")),
+        (false, None) => Err(Failure::usage(
+            "how is the edge known? Give --fingerprint HEX, as the edge prints it, or --insecure for \
+             whoever answers",
+        )),
+    }
 }
 
 /// `opus` is the one whose figures are on the E-model's narrowband scale.
@@ -143,7 +197,8 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
     })))
 }
 
-async fn measure(target: &Target, plan: Plan) -> Result<Summary, Failure> {
+/// The summary, and how many answers could not be read.
+async fn measure(way: &Way, plan: Plan) -> Result<(Summary, u32), Failure> {
     let machine = Machine {
         clock: Arc::new(SystemClock::new()),
         network: Arc::new(UdpNetwork::new()),
@@ -153,7 +208,15 @@ async fn measure(target: &Target, plan: Plan) -> Result<Summary, Failure> {
     let stop = Stop::default();
     let watch = tokio::spawn(interrupts(stop.clone()));
     let mut line = LiveLine::new(&machine);
-    let measured = measure::run(&machine, target, plan, &stop, &mut |p| line.show(p)).await;
+    let mut show = |p: &Progress| line.show(p);
+    let measured = match way {
+        Way::Quic(target) => measure::run(&machine, target, plan, &stop, &mut show)
+            .await
+            .map(|summary| (summary, 0)),
+        Way::Stamp(target) => measure::run_stamp(&machine, target, plan, &stop, &mut show)
+            .await
+            .map(|StampMeasured { summary, unreadable }| (summary, unreadable)),
+    };
     drop(line);
     watch.abort();
     measured.map_err(|error| match error {
@@ -235,7 +298,7 @@ mod tests {
         args: Args,
     }
 
-    fn asked(line: &str) -> Result<(Target, Plan), Failure> {
+    fn asked(line: &str) -> Result<(Way, Plan), Failure> {
         checked(
             &Cli::try_parse_from(std::iter::once("probe").chain(line.split_whitespace()))
                 .unwrap()
@@ -245,7 +308,10 @@ mod tests {
 
     #[test]
     fn defaults() {
-        let (target, plan) = asked("edge --insecure").unwrap();
+        let (way, plan) = asked("edge --insecure").unwrap();
+        let Way::Quic(target) = way else {
+            panic!("{way:?}");
+        };
         assert_eq!(
             (target.address.to_string().as_str(), target.trust),
             ("edge:4433", Trust::Anyone)
@@ -254,6 +320,24 @@ mod tests {
         assert_eq!(plan.interval, Duration::from_millis(20));
         let (_, plan) = asked("edge --insecure --count 3 --interval 1s --size 200 --codec g711").unwrap();
         assert_eq!((plan.slots, plan.size, plan.codec.name), (3, 200, "g711"));
+    }
+
+    #[test]
+    fn stamp_needs_no_trust_and_has_sizes_of_its_own() {
+        let (way, plan) = asked("edge --stamp").unwrap();
+        assert!(
+            matches!(&way, Way::Stamp(target) if target.key.is_none()),
+            "{way:?}"
+        );
+        assert_eq!((way.address().to_string().as_str(), plan.size), ("edge:862", 44));
+        for line in [
+            "edge --stamp --size 43",
+            "edge --stamp --size 1453",
+            "edge --stamp --stamp-key /nonexistent",
+        ] {
+            let failure = asked(line).unwrap_err();
+            assert!(matches!(failure, Failure::Usage(_)), "{line}: {failure}");
+        }
     }
 
     #[test]

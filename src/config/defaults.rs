@@ -9,6 +9,10 @@ use std::{
 /// QUIC of edges. 443/udp is better known to firewalls but may not be bound by everyone.
 pub const EDGE_PORT: u16 = 4433;
 
+/// STAMP of edges, when it is asked for: the port registered for it (RFC 8762 §4.1), where other tools look
+/// unless told otherwise. Below 1024, so it needs a privilege.
+pub const STAMP_PORT: u16 = 862;
+
 /// HTTPS of the controller (TCP), and where edges reach it over QUIC (UDP, the same number, so that one
 /// rule in a firewall covers both).
 pub const CONTROLLER_PORT: u16 = 8443;

@@ -16,6 +16,7 @@ use crate::{
     edge::{Edge, Setup, WithController},
     identity::{Material, Own, TrustedTime, tls},
     machine::Machine,
+    stamp::{StampKey, StampService, StampSetup},
 };
 
 /// A running edge, with what keeps its identity alive.
@@ -23,6 +24,7 @@ use crate::{
 pub struct EdgeService {
     pub name: String,
     edge: Edge,
+    stamp: Option<StampService>,
     stop: CancellationToken,
     drain: Duration,
 }
@@ -47,6 +49,7 @@ impl EdgeService {
             .listen
             .clone()
             .unwrap_or_else(|| vec![config::any(config::EDGE_PORT)]);
+        let stamp = stamp(&machine, config)?;
         let edge = Edge::start(Setup {
             machine: machine.clone(),
             standing: standing.clone(),
@@ -76,6 +79,7 @@ impl EdgeService {
         Ok(Self {
             name,
             edge,
+            stamp,
             stop,
             drain,
         })
@@ -85,17 +89,44 @@ impl EdgeService {
         self.edge.local_addrs()
     }
 
+    /// Where STAMP is answered, if it is.
+    pub fn stamp_addr(&self) -> Option<SocketAddr> {
+        self.stamp.as_ref().map(StampService::local_addr)
+    }
+
     /// Drains, then stops.
     pub async fn stop(self) {
-        self.stop.cancel();
-        self.edge.stop(self.drain).await;
+        let drain = self.drain;
+        self.stop_after(drain).await;
     }
 
     /// Stops without waiting for agents to leave.
     pub async fn stop_now(self) {
-        self.stop.cancel();
-        self.edge.stop(Duration::ZERO).await;
+        self.stop_after(Duration::ZERO).await;
     }
+
+    async fn stop_after(self, drain: Duration) {
+        self.stop.cancel();
+        self.edge.stop(drain).await;
+        if let Some(stamp) = self.stamp {
+            stamp.stop().await;
+        }
+    }
+}
+
+/// Answers STAMP where the configuration says so.
+pub fn stamp(machine: &Machine, config: &config::Edge) -> anyhow::Result<Option<StampService>> {
+    let Some(listen) = config.stamp else {
+        // Not to be taken for a reflector that is guarded.
+        anyhow::ensure!(
+            config.stamp_key.is_none(),
+            "a key for nothing: edge.stamp_key goes with edge.stamp"
+        );
+        return Ok(None);
+    };
+    let key = config.stamp_key.as_deref().map(StampKey::load).transpose()?;
+    let service = StampService::start(machine, StampSetup { listen, key }).context("STAMP")?;
+    Ok(Some(service))
 }
 
 /// Whether there is an identity under `data`.

@@ -29,11 +29,18 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(text, DEFAULT_PORT)
+    }
+}
+
+impl Address {
+    /// Reads what was typed; `default_port` stands where none was.
+    pub fn parse(text: &str, default_port: u16) -> Result<Self, AddressError> {
         let malformed = || AddressError::Malformed(text.to_owned());
         if let Ok(ip) = text.parse::<Ipv6Addr>() {
             return Ok(Self {
                 host: ip.to_string(),
-                port: DEFAULT_PORT,
+                port: default_port,
             });
         }
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
@@ -54,7 +61,7 @@ impl FromStr for Address {
             return Err(malformed());
         }
         let port = match port {
-            None => DEFAULT_PORT,
+            None => default_port,
             Some(port) => number(port).ok_or_else(|| AddressError::Port {
                 text: text.to_owned(),
                 port: port.to_owned(),
@@ -113,6 +120,9 @@ mod tests {
             assert_eq!(address.to_string(), shown);
             assert_eq!(shown.parse(), Ok(address));
         }
+        let stamp = |text| Address::parse(text, 862).map(|a| a.to_string());
+        assert_eq!(stamp("::1").as_deref(), Ok("[::1]:862"));
+        assert_eq!(stamp("edge:4433").as_deref(), Ok("edge:4433"));
     }
 
     #[test]

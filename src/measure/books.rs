@@ -9,13 +9,15 @@ use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 use corridor_probes::{
     Arrival, Due, EchoOutcome, HistogramError, Mono, Pattern, ProbeSession, Sample, Schedule, SessionConfig,
     SessionId, Slipped, SlotOutcome, Stall, Window,
+    stamp::StampEcho,
     wire::{LinkEcho, LinkProbe},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
-    one_way::{Clock, Raw},
+    one_way::Raw,
     plan::Plan,
+    progress::Progress,
     summary::{Summary, Sums},
 };
 
@@ -90,31 +92,27 @@ enum Fate {
     Echoed(Option<(Sample, Raw)>),
 }
 
-/// Where a measurement stands.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    pub rtt_now_us: Option<u32>,
-    /// Of the last thousand.
-    pub rtt_median_us: Option<u32>,
-    /// Of windows that are closed, so some seconds behind.
-    pub sent: u32,
-    pub lost_up: u32,
-    pub lost_down: u32,
-    pub lost_unknown: u32,
-    /// Of all.
-    pub slots: u32,
-    pub slots_left: u32,
-    pub connected: bool,
-}
-
 impl Books {
     /// Connected, with the first slot shortly after `now`. `seed` gives phase, ids and numbers.
     pub fn new(plan: Plan, seed: u64, now: Mono) -> Self {
+        let mut books = Self::closed(plan, seed, now);
+        books.connected();
+        books
+    }
+
+    /// The same, with one session for good, whose first probe has number `first_seq`.
+    pub fn numbered_from(first_seq: u32, plan: Plan, seed: u64, now: Mono) -> (Self, SessionId) {
+        let mut books = Self::closed(plan, seed, now);
+        let id = books.open(first_seq);
+        (books, id)
+    }
+
+    fn closed(plan: Plan, seed: u64, now: Mono) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let phase = plan.interval.min(MAX_PHASE).mul_f64(rng.random::<f64>());
         let mut schedule = Schedule::new(now, phase, plan.interval);
         schedule.set((), Pattern::every(NonZeroU32::MIN), now);
-        let mut books = Self {
+        Self {
             plan,
             config: plan.session(),
             schedule,
@@ -130,20 +128,24 @@ impl Books {
             sums: Sums::default(),
             recent: VecDeque::new(),
             rng,
-        };
-        books.connected();
-        books
+        }
     }
 
     /// A new connection stands.
     pub fn connected(&mut self) {
+        let first_seq = self.rng.random();
+        self.open(first_seq);
+    }
+
+    fn open(&mut self, first_seq: u32) -> SessionId {
         let number = self.sessions.back().map_or(0, |s| s.number + 1);
         let id = SessionId(self.rng.random());
         self.sessions.push_back(Session {
             number,
-            probing: ProbeSession::new(id, self.rng.random(), self.config),
+            probing: ProbeSession::new(id, first_seq, self.config),
         });
         self.connected = true;
+        id
     }
 
     /// The connection is over; its last `unsent` probes never left this machine.
@@ -235,9 +237,24 @@ impl Books {
 
     /// Takes a datagram that was read at `at`. What is no echo of ours is ignored.
     pub fn datagram(&mut self, at: Mono, datagram: &[u8]) {
-        let Ok(echo) = LinkEcho::parse(datagram) else {
-            return;
-        };
+        if let Ok(echo) = LinkEcho::parse(datagram) {
+            self.echo(at, &echo, |session, arrival| session.on_link_echo(arrival, &echo));
+        }
+    }
+
+    /// Takes an answer of a STAMP reflector that was read at `at`.
+    pub fn stamp(&mut self, at: Mono, stamp: &StampEcho) {
+        self.echo(at, &stamp.echo, |session, arrival| {
+            session.on_stamp_echo(arrival, stamp)
+        });
+    }
+
+    fn echo(
+        &mut self,
+        at: Mono,
+        echo: &LinkEcho,
+        take: impl FnOnce(&mut ProbeSession, Arrival) -> EchoOutcome,
+    ) {
         let stalled = self.suspect_until.is_some_and(|until| at < until) || self.overdue(at) >= STALL;
         let stall = if stalled { Stall::Suspect } else { Stall::None };
         let mut sessions = self.sessions.iter_mut();
@@ -245,8 +262,10 @@ impl Books {
             return;
         };
         let number = session.number;
-        let fate = match session.probing.on_link_echo(Arrival { at, stall }, &echo) {
-            EchoOutcome::Sample(sample) => Fate::Echoed(raw(number, at, &echo, &sample).map(|r| (sample, r))),
+        let fate = match take(&mut session.probing, Arrival { at, stall }) {
+            EchoOutcome::Sample(sample) => {
+                Fate::Echoed(Raw::of(number, at, echo, &sample).map(|r| (sample, r)))
+            }
             EchoOutcome::Excluded => Fate::Echoed(None),
             EchoOutcome::Late { .. } => Fate::Late,
             EchoOutcome::Duplicate | EchoOutcome::Stale | EchoOutcome::Unknown => return,
@@ -423,18 +442,6 @@ impl Books {
         }
         self.sums.one_ways.take(&mut raws)
     }
-}
-
-fn raw(session: u64, at: Mono, echo: &LinkEcho, sample: &Sample) -> Option<Raw> {
-    Some(Raw {
-        at,
-        clock: Clock {
-            session,
-            epoch: echo.body.epoch,
-        },
-        up_us: sample.up_us?,
-        down_us: sample.down_us()?,
-    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Delay of each direction, with its bound: from the offset of the edge's clock, which all samples of
 //! some seconds bound together.
 
-use corridor_probes::{ClockConfig, ClockGraph, HistogramError, Mono, Offset};
+use corridor_probes::{ClockConfig, ClockGraph, HistogramError, Mono, Offset, Sample, wire::LinkEcho};
 
 use super::distribution::Distribution;
 
@@ -21,6 +21,21 @@ pub struct Raw {
     pub clock: Clock,
     pub up_us: i64,
     pub down_us: i64,
+}
+
+impl Raw {
+    /// Of the echo that came at `at` in one of our sessions; none where its times are not to be trusted.
+    pub fn of(session: u64, at: Mono, echo: &LinkEcho, sample: &Sample) -> Option<Self> {
+        Some(Self {
+            at,
+            clock: Clock {
+                session,
+                epoch: echo.body.epoch,
+            },
+            up_us: sample.up_us?,
+            down_us: sample.down_us()?,
+        })
+    }
 }
 
 /// One-way delays in µs.

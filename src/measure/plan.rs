@@ -2,13 +2,20 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use corridor_probes::{MAX_OPEN_PROBES, SessionConfig, quality::Codec};
+use corridor_probes::{
+    MAX_OPEN_PROBES, SessionConfig,
+    quality::Codec,
+    stamp::{AUTHENTICATED_LEN, UNAUTHENTICATED_LEN},
+};
 
 /// From what a timer can keep to what is still a measurement.
 pub const INTERVALS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 
 /// Bytes of a datagram: from a bare probe to what fits an Ethernet frame under IPv6, UDP and QUIC.
 pub const SIZES: RangeInclusive<usize> = 23..=1_414;
+
+/// Bytes of a STAMP packet: from the shortest to what fits an Ethernet frame under IPv6 and UDP.
+pub const STAMP_SIZES: RangeInclusive<usize> = UNAUTHENTICATED_LEN..=1_452;
 
 /// How long, if neither a duration nor a count is given.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -40,8 +47,8 @@ pub enum PlanError {
     NoTime,
     #[error("{0:?} at this interval are more than {max} probes", max = u32::MAX)]
     TooLong(Duration),
-    #[error("a size of {0} B is out of range: from {min} to {max} B", min = SIZES.start(), max = SIZES.end())]
-    Size(usize),
+    #[error("a size of {size} B is out of range: from {min} to {max} B")]
+    Size { size: usize, min: usize, max: usize },
 }
 
 impl Plan {
@@ -53,12 +60,41 @@ impl Plan {
         size: Option<usize>,
         codec: Codec,
     ) -> Result<Self, PlanError> {
+        Self::checked(interval, count, duration, size, SIZES, codec)
+    }
+
+    /// The same, of STAMP packets.
+    pub fn stamp(
+        interval: Duration,
+        count: Option<u32>,
+        duration: Option<Duration>,
+        size: Option<usize>,
+        codec: Codec,
+        authenticated: bool,
+    ) -> Result<Self, PlanError> {
+        let sizes = if authenticated {
+            AUTHENTICATED_LEN..=*STAMP_SIZES.end()
+        } else {
+            STAMP_SIZES
+        };
+        Self::checked(interval, count, duration, size, sizes, codec)
+    }
+
+    fn checked(
+        interval: Duration,
+        count: Option<u32>,
+        duration: Option<Duration>,
+        size: Option<usize>,
+        sizes: RangeInclusive<usize>,
+        codec: Codec,
+    ) -> Result<Self, PlanError> {
         if !INTERVALS.contains(&interval) {
             return Err(PlanError::Interval(interval));
         }
-        let size = size.unwrap_or(*SIZES.start());
-        if !SIZES.contains(&size) {
-            return Err(PlanError::Size(size));
+        let (min, max) = sizes.into_inner();
+        let size = size.unwrap_or(min);
+        if !(min..=max).contains(&size) {
+            return Err(PlanError::Size { size, min, max });
         }
         let duration = match (count, duration) {
             (None, None) => Some(DEFAULT_DURATION),
@@ -158,7 +194,17 @@ mod tests {
         assert_eq!(size(None), Ok(23));
         assert_eq!((size(Some(23)), size(Some(1_414))), (Ok(23), Ok(1_414)));
         for bad in [0, 22, 1_415, usize::MAX] {
-            assert_eq!(size(Some(bad)), Err(PlanError::Size(bad)));
+            let (min, max) = (23, 1_414);
+            assert_eq!(size(Some(bad)), Err(PlanError::Size { size: bad, min, max }));
+        }
+        let stamp = |size, key| Plan::stamp(MS, None, None, size, G711, key).map(|p| p.size);
+        assert_eq!((stamp(None, false), stamp(None, true)), (Ok(44), Ok(112)));
+        assert_eq!(
+            (stamp(Some(1_452), false), stamp(Some(1_452), true)),
+            (Ok(1_452), Ok(1_452))
+        );
+        for (bad, key) in [(43, false), (111, true), (1_453, false)] {
+            assert!(stamp(Some(bad), key).is_err());
         }
         let probe = LinkProbe {
             session: SessionId(1),

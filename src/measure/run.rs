@@ -11,10 +11,7 @@ use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    address::Address,
-    books::{Books, Progress},
-    plan::Plan,
-    summary::Summary,
+    address::Address, books::Books, plan::Plan, progress::Progress, summary::Summary, timer::sleep_until,
 };
 use crate::{
     clock::{self, Clock},
@@ -25,7 +22,7 @@ use crate::{
     machine::Machine,
     proto,
     transport::{
-        CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError, EndpointSetup, Kind,
+        BindError, CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError, EndpointSetup, Kind,
         SendOutcome,
     },
 };
@@ -39,10 +36,7 @@ const MTU_LOOK: Duration = Duration::from_millis(20);
 /// Between attempts to connect again.
 const RECONNECT: Duration = Duration::from_millis(500);
 /// How often a measurement tells how it goes.
-const PROGRESS: Duration = Duration::from_millis(200);
-/// The last stretch before a slot, which the runtime's timers, with their grain of 1 ms, cannot hit.
-const FINE: Duration = Duration::from_millis(3);
-
+pub(super) const PROGRESS: Duration = Duration::from_millis(200);
 /// How the edge is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -102,6 +96,8 @@ pub enum RunError {
     },
     #[error("interrupted before {0} answered")]
     Interrupted(Address),
+    #[error(transparent)]
+    Bind(#[from] BindError),
     #[error(transparent)]
     Histogram(#[from] HistogramError),
 }
@@ -286,7 +282,7 @@ impl Driver {
         let mut next_progress = self.clock.mono();
         let mut stopping = false;
         let mut wakeup = self.clock.mono();
-        let mut timer = self.sleep_until(wakeup);
+        let mut timer = sleep_until(&self.clock, wakeup);
         loop {
             self.send_due().await;
             let now = self.clock.mono();
@@ -301,7 +297,7 @@ impl Driver {
             let next = self.books.next_wakeup().min(next_progress);
             if next != wakeup {
                 wakeup = next;
-                timer = self.sleep_until(wakeup);
+                timer = sleep_until(&self.clock, wakeup);
             }
             tokio::select! {
                 biased;
@@ -378,24 +374,6 @@ impl Driver {
             }
             SendOutcome::LocalDrop(_) => self.books.local_drop(probe.seq),
         }
-    }
-
-    /// Completes at `at`, some 0.1 ms late: a thread sleeps the last stretch.
-    fn sleep_until(&self, at: Mono) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let clock = self.clock.clone();
-        Box::pin(async move {
-            if at.since(clock.mono()) > FINE {
-                clock.sleep_until(at - FINE).await;
-            }
-            let rest = at.since(clock.mono());
-            if rest.is_zero() {
-                return;
-            }
-            let slept = tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await;
-            if slept.is_err() {
-                clock.sleep_until(at).await;
-            }
-        })
     }
 }
 

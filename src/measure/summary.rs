@@ -3,6 +3,7 @@
 use corridor_probes::{
     BurstsAndGaps, HistogramError, Ledger, LossChain, Mono, Sample, Window,
     quality::{CODECS, Codec},
+    stamp::ReflectorKind,
 };
 use serde::Serialize;
 
@@ -79,6 +80,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_factor: Option<f64>,
     pub codec: &'static str,
+    /// Of a STAMP reflector that has answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reflector: Option<ReflectorKind>,
     /// Of the round trip: what did not come back in time is lost.
     #[serde(skip)]
     pub bursts: BurstsAndGaps,
@@ -202,6 +206,7 @@ impl Sums {
             mos: quality.map(|(_, mos)| hundredths(mos)),
             r_factor: quality.map(|(r, _)| hundredths(r)),
             codec: codec.name,
+            reflector: None,
             bursts: self.bursts.finish(),
         })
     }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use corridor_probes::stamp::ReflectorKind;
+
 use super::{
-    books::Progress,
+    progress::Progress,
     summary::{Figures, Summary},
 };
 
@@ -57,6 +59,13 @@ pub fn report(s: &Summary) -> String {
             format!("{} down", s.reordered_down),
         ],
     );
+    if let Some(kind) = s.reflector {
+        let told = match kind {
+            ReflectorKind::Stateful => "stateful: it counts what comes to it",
+            ReflectorKind::Stateless => "stateless: where a probe was lost is not known",
+        };
+        items(&mut out, "STAMP", &[told.to_owned()]);
+    }
     if s.stalled > 0 {
         let kept = format!("{} read while this machine stood still", s.stalled);
         items(&mut out, "stalls", &[kept, count(s.excluded, "kept out")]);
@@ -236,6 +245,7 @@ mod tests {
             mos: Some(4.4),
             r_factor: Some(93.2),
             codec: "opus-nb-11k",
+            reflector: Some(ReflectorKind::Stateless),
             bursts: BurstsAndGaps {
                 bursts: n,
                 burst_packets: n.into(),
@@ -275,6 +285,7 @@ mod tests {
             pdv_up_p99_ms: None,
             pdv_down_p99_ms: None,
             burst_ratio: None,
+            reflector: None,
             mos: None,
             r_factor: None,
             codec: G711.name,

@@ -18,3 +18,4 @@ mod password;
 mod probe;
 mod robust;
 mod scale;
+mod stamp;

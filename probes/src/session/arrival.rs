@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::Probe;
-use crate::{Mono, Sample, Steps, wire::EchoBody};
+use super::{Arrived, Echo, Probe, ProbeSession, steps};
+use crate::{
+    Mono, Sample, Steps,
+    stamp::StampEcho,
+    wire::{EchoBody, LinkEcho, RouteEcho},
+};
 
 /// When an echo came in, as well as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +53,109 @@ pub enum EchoOutcome {
     Unknown,
 }
 
+impl ProbeSession {
+    /// Takes the echo of a link probe.
+    pub fn on_link_echo(&mut self, arrival: impl Into<Arrival>, echo: &LinkEcho) -> EchoOutcome {
+        self.on_echo(arrival.into(), echo.seq, &echo.body, true, |_| Steps::default())
+    }
+
+    /// Takes the answer of a STAMP reflector to the probe that went out under the same number.
+    pub fn on_stamp_echo(&mut self, arrival: impl Into<Arrival>, stamp: &StampEcho) -> EchoOutcome {
+        let LinkEcho { seq, body, .. } = &stamp.echo;
+        self.on_echo(arrival.into(), *seq, body, stamp.counted, |_| Steps::default())
+    }
+
+    /// Takes the echo of a route probe.
+    pub fn on_route_echo(&mut self, arrival: impl Into<Arrival>, echo: &RouteEcho) -> EchoOutcome {
+        self.on_echo(arrival.into(), echo.header.seq, &echo.body, true, |total_us| {
+            steps::of(echo, total_us)
+        })
+    }
+
+    /// Whether an echo that the reflector sent later came before this one (RFC 4737).
+    fn is_overtaken(&mut self, body: &EchoBody) -> bool {
+        match self.newest_echo {
+            Some((epoch, newest)) if epoch == body.epoch && newest > body.count => true,
+            _ => {
+                self.newest_echo = Some((body.epoch, body.count));
+                false
+            }
+        }
+    }
+
+    /// `counted`: the body's count counts what came; if not, it gives an order only.
+    fn on_echo(
+        &mut self,
+        arrival: Arrival,
+        seq: u32,
+        body: &EchoBody,
+        counted: bool,
+        steps: impl FnOnce(u32) -> Steps,
+    ) -> EchoOutcome {
+        let Some(seq) = self.unwrap_seq(seq) else {
+            return EchoOutcome::Unknown;
+        };
+        let first_open = self.first_open();
+        let Some(at) = self.index_of(seq) else {
+            self.evidence.take(&mut self.probes, first_open, seq, body);
+            self.silence.heard(arrival.at);
+            return EchoOutcome::Stale;
+        };
+        let probe = self.probes[at];
+        if probe.echo == Echo::Never {
+            return EchoOutcome::Unknown;
+        }
+        self.silence.heard(arrival.at);
+        if probe.echo != Echo::None {
+            if let Some(window) = self.open_window(probe.window) {
+                window.ledger.duplicates = window.ledger.duplicates.saturating_add(1);
+            }
+            return EchoOutcome::Duplicate;
+        }
+        let current = self.evidence.take(&mut self.probes, first_open, seq, body);
+        if self.close_time(probe.window) <= arrival.at {
+            return EchoOutcome::Stale;
+        }
+        let rtt = arrival.at.since(probe.sent);
+        let in_time = rtt <= self.config.tmax;
+        self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
+        self.probes[at].count = (current && counted).then_some(body.count);
+        self.probes[at].overtaken = body.ahead > 0;
+        let reordered_down = current && self.is_overtaken(body);
+        let sample = measure(seq, &probe, arrival, body, steps);
+        let stalled = arrival.stall != Stall::None;
+        if in_time {
+            let trusted = arrival.stall != Stall::Suspect;
+            self.silence.echoed(seq, trusted.then_some(rtt));
+        }
+        let Some(window) = self.open_window(probe.window) else {
+            return EchoOutcome::Stale;
+        };
+        let ledger = &mut window.ledger;
+        ledger.reordered_up += u32::from(body.ahead > 0);
+        ledger.reordered_down += u32::from(reordered_down);
+        ledger.stalled += u32::from(stalled);
+        if !in_time {
+            ledger.late += 1;
+            return EchoOutcome::Late { rtt };
+        }
+        ledger.received += 1;
+        let Some((sample, up_us)) = sample else {
+            ledger.excluded += 1;
+            return EchoOutcome::Excluded;
+        };
+        window.arrivals.push(Arrived {
+            sample,
+            up_us,
+            epoch: body.epoch,
+            count: body.count,
+        });
+        EchoOutcome::Sample(sample)
+    }
+}
+
 /// The sample of an echo in time; none if its times are not to be trusted.
-pub(super) fn measure(
+fn measure(
     seq: u64,
     probe: &Probe,
     arrival: Arrival,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     AgentId, EdgeId, Reflector, ReflectorLimits, Route,
-    wire::{AckRanges, RouteProbe, Stamp},
+    wire::{AckRanges, EchoBody, LinkEcho, RouteProbe, Stamp},
 };
 
 mod against_truth;

@@ -1,0 +1,87 @@
+//! Packets in and out of a socket.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSliceMut},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use quinn::udp::{RecvMeta, Transmit};
+
+use crate::transport::{BindError, DatagramSocket, Network};
+
+/// The system may hand over several packets of one sender at once, as much as one UDP packet can hold.
+const BUFFER: usize = 65_536;
+
+/// A UDP socket, answered from the address that was asked.
+#[derive(Debug)]
+pub(crate) struct StampSocket {
+    socket: Arc<dyn DatagramSocket>,
+    buffer: Vec<u8>,
+}
+
+/// Packets of one sender that lie in the buffer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Batch {
+    pub from: SocketAddr,
+    /// The address of this machine that they were sent to.
+    pub to: Option<IpAddr>,
+    len: usize,
+    stride: usize,
+}
+
+impl StampSocket {
+    pub fn bind(network: &dyn Network, local: SocketAddr) -> Result<Self, BindError> {
+        Ok(Self {
+            socket: network.bind(local)?,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Waits for the next packets, which lie over the last. Cancel-safe: what was not read stays in the
+    /// socket.
+    pub async fn receive(&mut self) -> io::Result<Batch> {
+        let mut meta = [RecvMeta::default()];
+        let read = poll_fn(|cx| {
+            let mut buffers = [IoSliceMut::new(&mut self.buffer)];
+            self.socket.poll_recv(cx, &mut buffers, &mut meta)
+        });
+        let read = read.await?;
+        let [meta] = meta;
+        Ok(Batch {
+            from: meta.addr,
+            to: meta.dst_ip,
+            len: if read == 0 { 0 } else { meta.len },
+            stride: meta.stride,
+        })
+    }
+
+    /// The packets of the batch that was received last.
+    pub fn packets(&self, batch: Batch) -> impl Iterator<Item = &[u8]> {
+        let bytes = self.buffer.get(..batch.len).unwrap_or_default();
+        bytes.chunks(batch.stride.max(1))
+    }
+
+    /// Whether the system took it.
+    pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> bool {
+        let sent = self.socket.try_send(&Transmit {
+            destination: to,
+            ecn: None,
+            contents: packet,
+            segment_size: None,
+            src_ip: from,
+        });
+        sent.is_ok()
+    }
+
+    /// Packets that the system has refused to send.
+    pub fn send_errors(&self) -> u64 {
+        let counters = self.socket.counters();
+        counters.send_errors + counters.send_too_big
+    }
+}
