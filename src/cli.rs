@@ -14,6 +14,8 @@ mod probe;
 mod service;
 mod status;
 mod token;
+#[cfg(target_os = "linux")]
+mod trace;
 mod up;
 mod usage;
 
@@ -55,6 +57,13 @@ enum Command {
     Agent(agent::Args),
     /// Measure the way to an edge
     Probe(probe::Args),
+    /// Show the hops to a host, their delays, and where packets are lost
+    ///
+    /// Needs no privileges. A table is drawn while it runs, if stderr is a terminal, and printed at the
+    /// end. Hops that answer only so often are shown as such, not as loss; what the end leaves unanswered
+    /// is asked again to tell a limit from loss.
+    #[cfg(target_os = "linux")]
+    Trace(trace::Args),
     /// Show edges, agents, links and classes
     Status(status::Args),
     /// Create, end and look at classes
@@ -92,6 +101,8 @@ impl Cli {
             Command::Edge(args) => args.run(&config),
             Command::Agent(args) => args.run(&config),
             Command::Probe(args) => probe::run(&args),
+            #[cfg(target_os = "linux")]
+            Command::Trace(args) => trace::run(&args),
             Command::Status(args) => args.run(),
             Command::Class(args) => args.run(),
             Command::Token(args) => args.run(),

@@ -1,8 +1,9 @@
 //! Everything in Corridor that measures: the probe wire format, the send schedule, probe sessions,
-//! the reflector, and the statistics made of what they see.
+//! the reflector, the statistics made of what they see, and hop tracing.
 //!
 //! All of it is pure: time comes in as [`Mono`], bytes come in as slices, and nothing here reads a
-//! clock, a socket or a global random number.
+//! clock, a socket or a global random number. The one exception is the driver of [`trace`], which has
+//! sockets, and is there with the feature `trace` on Linux only.
 
 mod bursts;
 pub mod clock;
@@ -22,6 +23,7 @@ mod session;
 pub mod stamp;
 pub mod tiers;
 mod time;
+pub mod trace;
 mod window;
 pub mod wire;
 

@@ -233,8 +233,9 @@ async fn interrupts(stop: Stop) {
     }
 }
 
+/// The next interrupt or request to end.
 #[cfg(unix)]
-async fn interrupt() {
+pub(super) async fn interrupt() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {
@@ -246,8 +247,13 @@ async fn interrupt() {
 }
 
 #[cfg(not(unix))]
-async fn interrupt() {
+pub(super) async fn interrupt() {
     drop(tokio::signal::ctrl_c().await);
+}
+
+/// Whether stderr is a terminal on which a line can be written over.
+pub(super) fn can_redraw() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
 /// One line on stderr that is written over and over, if that is a terminal that can.
@@ -262,7 +268,7 @@ impl<'a> LiveLine<'a> {
         Self {
             machine,
             began: machine.clock.mono(),
-            shown: io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb"),
+            shown: can_redraw(),
         }
     }
 

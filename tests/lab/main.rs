@@ -10,5 +10,6 @@ mod proc;
 mod revocation;
 mod routes;
 mod second_machine;
+mod trace;
 mod truth;
 mod world;
