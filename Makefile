@@ -5,6 +5,7 @@ SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
 MINUTES ?= 2
+PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 .PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
 
@@ -38,28 +39,29 @@ lint: web ## formatting, clippy, types of the page
 test: ## the gate: unit, API, simulation, page, lab in its short form
 	.ci/setup test
 	$(MAKE) lint
-	cargo build --workspace --bins --locked
 ifdef NEXTEST
-	cargo nextest run --workspace --locked -E 'not binary(lab)'
+	cargo nextest run --cargo-profile gate --workspace --locked -E 'not binary(lab)'
+	cargo nextest run --cargo-profile gate --workspace --locked --run-ignored only -E 'binary(sim)'
 else
-	cargo test --workspace --locked --lib --bins
-	cargo test --workspace --locked --exclude corridor --tests
-	cargo test --locked --test sim --test api
+	cargo test --profile gate --workspace --locked --lib --bins
+	cargo test --profile gate --workspace --locked --exclude corridor --tests
+	cargo test --profile gate --workspace --locked --test api
+	cargo test --profile gate --workspace --locked --test sim -- --include-ignored
 endif
-	cargo test --workspace --locked --doc
+	cargo test --profile gate --workspace --locked --doc
 	cd $(WEB) && npm test
 	node --test --test-concurrency=1 --test-reporter=spec tests/web/pages.mjs
-	tests/web/real.sh
-	$(MAKE) lab
+	CORRIDOR=target/gate/corridor tests/web/real.sh
+	$(MAKE) lab PROFILE=gate
 
 lab: ## the lab alone: the release build's processes in network namespaces (root)
 	.ci/setup test
-	cargo build --release --workspace --bins --test lab --locked
-	cargo test --release --workspace --locked --test lab -- --test-threads=1 --nocapture
+	cargo build --profile $(PROFILE) --workspace --bins --test lab --locked
+	cargo test --profile $(PROFILE) --workspace --locked --test lab -- --test-threads=1 --nocapture
 
 soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	.ci/setup test
-	cargo test --locked --test sim -- --ignored --nocapture
+	cargo test --profile gate --workspace --locked --test sim -- --ignored --nocapture
 	tests/lab/soak $(or $(ROUNDS),10)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench

@@ -100,7 +100,7 @@ scenarios! {
     address_change
     agent_offline_full_spool
     clocks
-    #[ignore = "minutes: make soak"]
+    #[ignore = "minutes in a debug build: make test"]
     controller_away_8_days
     controller_restart
     edge_dies
@@ -114,7 +114,7 @@ scenarios! {
 
 /// A whole round of what `corridor demo` shows, by the expectations in its file.
 #[test]
-#[ignore = "minutes: make soak"]
+#[ignore = "minutes in a debug build: make test"]
 fn whole_demo() {
     check("demo", include_str!("../../src/sim/demo.toml"));
 }
