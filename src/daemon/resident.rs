@@ -3,17 +3,22 @@
 
 use std::time::Duration;
 
-/// By then an agent has its connections, its time and its first reports behind it.
-const AFTER_START: Duration = Duration::from_secs(60);
+/// The steps of a start, each of which needs other code: reading the command line and the identity, asking
+/// for the time, connecting, the first plans and reports. Let go after each, they never add up.
+const STARTING: [Duration; 5] = [
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+    Duration::from_secs(45),
+];
 /// What runs rarely, such as renewing a certificate, comes back with it.
 const AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Runs as long as the process. For processes that live long and do little; a busy one needs its pages.
 pub async fn keep_small() {
-    let mut wait = AFTER_START;
-    loop {
+    for wait in STARTING.into_iter().chain(std::iter::repeat(AGAIN)) {
         tokio::time::sleep(wait).await;
-        wait = AGAIN;
         match give_back() {
             Ok(bytes) => tracing::debug!(bytes, "mappings of program files let go"),
             Err(error) => tracing::debug!(%error, "mappings of program files stay"),
