@@ -34,6 +34,11 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     line(text.map_err(|e| Failure::Runtime(e.into()))?)
 }
 
+/// Date and time of an RFC 3339 text in UTC, to the second.
+pub fn moment(at: &str) -> String {
+    at.get(..19).unwrap_or(at).replacen('T', " ", 1)
+}
+
 /// A table without lines, as wide as the terminal at most (80 columns where there is none).
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
@@ -96,5 +101,17 @@ pub fn chain(edges: &[String]) -> String {
         "direct".to_owned()
     } else {
         edges.join(" > ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_told_to_the_second() {
+        assert_eq!(moment("2026-11-27T21:00:38.084057Z"), "2026-11-27 21:00:38");
+        assert_eq!(moment("2026-11-27T21:00:38Z"), "2026-11-27 21:00:38");
+        assert_eq!(moment("soon"), "soon");
     }
 }

@@ -41,14 +41,14 @@ impl Args {
         ))?;
         output::line(section("agents", status.agents.len()))?;
         output::line(output::table(
-            ["SUBJECT", "STATE", "VIA", "CLASSES", "LAST SEEN"],
+            ["SUBJECT", "STATE", "VIA", "CLASSES", "LAST SEEN (UTC)"],
             status.agents.into_iter().map(|a| {
                 [
                     a.subject,
                     word(format!("{:?}", a.state)),
                     a.uplink.unwrap_or_else(|| "-".into()),
                     a.classes.join(" "),
-                    a.last_seen.unwrap_or_else(|| "-".into()),
+                    a.last_seen.map_or_else(|| "-".into(), |at| output::moment(&at)),
                 ]
             }),
         ))?;

@@ -12,8 +12,8 @@ const STARTING: [Duration; 5] = [
     Duration::from_secs(10),
     Duration::from_secs(45),
 ];
-/// What runs rarely, such as renewing a certificate, comes back with it.
-const AGAIN: Duration = Duration::from_secs(3_600);
+/// What runs rarely, such as a class that begins or a certificate that is renewed, leaves its pages behind.
+const AGAIN: Duration = Duration::from_secs(600);
 
 /// Runs as long as the process. For processes that live long and do little; a busy one needs its pages.
 pub async fn keep_small() {

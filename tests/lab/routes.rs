@@ -64,11 +64,11 @@ fn expect_least(deployment: &Deployment<'_>, delays: &Delays, limit: Duration) {
             (leg.primary == *route).then(|| leg.clone())
         });
         say(format_args!(
-            "{from}: by {} ({least} ms by the emulator; next {} with {second}), measured p50 {:.1} ms, \
+            "{from}: by {} ({least} ms by the emulator; next {} with {second}), measured p50 {} ms, \
              after {:.1} s, plan {}: {}",
             route.join(" > "),
             other.join(" > "),
-            leg.rtt_ms.map_or(f64::NAN, |r| r.p50),
+            leg.rtt_ms.map_or("-".to_owned(), |r| format!("{:.1}", r.p50)),
             started.elapsed().as_secs_f64(),
             leg.plan,
             leg.reason,
