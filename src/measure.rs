@@ -16,6 +16,7 @@ mod books;
 mod bursts;
 mod distribution;
 mod one_way;
+mod pace;
 mod plan;
 mod progress;
 mod run;

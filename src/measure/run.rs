@@ -10,9 +10,7 @@ use corridor_probes::{HistogramError, Mono, wire::LinkProbe};
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    address::Address, books::Books, plan::Plan, progress::Progress, summary::Summary, timer::sleep_until,
-};
+use super::{address::Address, books::Books, pace::Pace, plan::Plan, progress::Progress, summary::Summary};
 use crate::{
     clock::{self, Clock},
     identity::{
@@ -35,8 +33,6 @@ const MTU_PATIENCE: Duration = Duration::from_secs(3);
 const MTU_LOOK: Duration = Duration::from_millis(20);
 /// Between attempts to connect again.
 const RECONNECT: Duration = Duration::from_millis(500);
-/// How often a measurement tells how it goes.
-pub(super) const PROGRESS: Duration = Duration::from_millis(200);
 /// How the edge is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -279,25 +275,12 @@ struct Driver {
 impl Driver {
     async fn run(&mut self, stop: &Stop, progress: &mut dyn FnMut(&Progress)) -> Result<(), RunError> {
         self.send_errors = self.dialler.send_errors();
-        let mut next_progress = self.clock.mono();
+        let mut pace = Pace::new(&self.clock);
         let mut stopping = false;
-        let mut wakeup = self.clock.mono();
-        let mut timer = sleep_until(&self.clock, wakeup);
         loop {
             self.send_due().await;
-            let now = self.clock.mono();
-            self.books.close_windows(now)?;
-            if self.books.is_over(now) {
+            if pace.turn(&mut self.books, progress)? {
                 return Ok(());
-            }
-            if now >= next_progress {
-                progress(&self.books.progress());
-                next_progress = now + PROGRESS;
-            }
-            let next = self.books.next_wakeup().min(next_progress);
-            if next != wakeup {
-                wakeup = next;
-                timer = sleep_until(&self.clock, wakeup);
             }
             tokio::select! {
                 biased;
@@ -307,8 +290,7 @@ impl Driver {
                     self.books.stop();
                 }
                 event = self.link.next() => self.event(event),
-                // Ready for good once it has fired: the next turn makes a new one.
-                () = &mut timer => wakeup = Mono::from_nanos(i64::MIN),
+                () = pace.due() => {}
             }
         }
     }

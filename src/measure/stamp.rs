@@ -14,11 +14,11 @@ use rand::RngExt as _;
 use super::{
     address::Address,
     books::Books,
+    pace::Pace,
     plan::Plan,
     progress::Progress,
-    run::{PROGRESS, RunError, Stop},
+    run::{RunError, Stop},
     summary::Summary,
-    timer::sleep_until,
 };
 use crate::{
     clock::Clock,
@@ -118,25 +118,12 @@ struct Driver {
 
 impl Driver {
     async fn run(&mut self, stop: &Stop, progress: &mut dyn FnMut(&Progress)) -> Result<(), RunError> {
-        let mut next_progress = self.clock.mono();
+        let mut pace = Pace::new(&self.clock);
         let mut stopping = false;
-        let mut wakeup = self.clock.mono();
-        let mut timer = sleep_until(&self.clock, wakeup);
         loop {
             self.send_due();
-            let now = self.clock.mono();
-            self.books.close_windows(now)?;
-            if self.books.is_over(now) {
+            if pace.turn(&mut self.books, progress)? {
                 return Ok(());
-            }
-            if now >= next_progress {
-                progress(&self.books.progress());
-                next_progress = now + PROGRESS;
-            }
-            let next = self.books.next_wakeup().min(next_progress);
-            if next != wakeup {
-                wakeup = next;
-                timer = sleep_until(&self.clock, wakeup);
             }
             tokio::select! {
                 biased;
@@ -161,8 +148,7 @@ impl Driver {
                         Err(error) => tracing::debug!(%error, "the STAMP socket fails"),
                     }
                 }
-                // Ready for good once it has fired: the next turn makes a new one.
-                () = &mut timer => wakeup = Mono::from_nanos(i64::MIN),
+                () = pace.due() => {}
             }
         }
     }

@@ -1,0 +1,60 @@
+//! The turns of a measurement's loop: what every turn begins with, and when the next one must come.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use corridor_probes::{HistogramError, Mono};
+
+use super::{books::Books, progress::Progress, timer::sleep_until};
+use crate::clock::Clock;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+pub(super) struct Pace {
+    clock: Arc<dyn Clock>,
+    next_progress: Mono,
+    wakeup: Mono,
+    timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Pace {
+    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+        let now = clock.mono();
+        Self {
+            clock: clock.clone(),
+            next_progress: now,
+            wakeup: now,
+            timer: sleep_until(clock, now),
+        }
+    }
+
+    /// Closes windows, tells progress and sets the timer; whether the measurement is over.
+    pub(super) fn turn(
+        &mut self,
+        books: &mut Books,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<bool, HistogramError> {
+        let now = self.clock.mono();
+        books.close_windows(now)?;
+        if books.is_over(now) {
+            return Ok(true);
+        }
+        if now >= self.next_progress {
+            progress(&books.progress());
+            self.next_progress = now + PROGRESS;
+        }
+        let next = books.next_wakeup().min(self.next_progress);
+        if next != self.wakeup {
+            self.wakeup = next;
+            self.timer = sleep_until(&self.clock, next);
+        }
+        Ok(false)
+    }
+
+    /// Until the next turn must come. Cancel-safe.
+    pub(super) async fn due(&mut self) {
+        (&mut self.timer).await;
+        // Ready for good once it has fired: the next turn makes a new one.
+        self.wakeup = Mono::from_nanos(i64::MIN);
+    }
+}
