@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
-use crate::{clock::Clock, transport::Network};
+use crate::{
+    clock::{Clock, SystemClock},
+    transport::{Network, UdpNetwork},
+};
 
 /// One machine.
 #[derive(Debug, Clone)]
@@ -18,6 +21,20 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// This machine with its own clocks and network.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn system(seed: u64) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self {
+            network: Arc::new(UdpNetwork::new(Arc::clone(&clock))),
+            clock,
+            seed,
+            repeatable: false,
+        }
+    }
+
     /// A generator of its own for each purpose.
     pub fn rng(&self, purpose: &str) -> StdRng {
         let salt = purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use corridor_probes::{
     Arrival, Due, EchoOutcome, Ledger, Mono, Pattern, ProbeSession, Schedule, SessionConfig, SessionId,
-    SlotOutcome, Window,
+    SlotOutcome, StallWatch, Window,
     wire::{LinkEcho, LinkProbe, RouteEcho},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -24,6 +24,7 @@ pub struct Prober<K> {
     retired: Vec<(K, ProbeSession)>,
     due: Vec<Due<K>>,
     ready: VecDeque<(K, Mono)>,
+    stalls: StallWatch,
     config: SessionConfig,
     rng: StdRng,
 }
@@ -50,6 +51,7 @@ impl<K: Ord + Copy> Prober<K> {
             retired: Vec::new(),
             due: Vec::new(),
             ready: VecDeque::new(),
+            stalls: StallWatch::default(),
             config,
             rng,
         }
@@ -97,6 +99,7 @@ impl<K: Ord + Copy> Prober<K> {
     /// The next slot that is due. Book it with [`Self::send`] or [`Self::not_sent`].
     pub fn next_due(&mut self, now: Mono) -> Option<(K, Mono)> {
         if self.ready.is_empty() {
+            self.stalls.look(self.schedule.next_wakeup(), now);
             let mut due = std::mem::take(&mut self.due);
             self.schedule.poll(now, &mut due);
             for due in due.drain(..) {
@@ -133,16 +136,34 @@ impl<K: Ord + Copy> Prober<K> {
         }
     }
 
+    /// A probe that was booked as sent left this machine at `at`.
+    pub fn on_sent(&mut self, key: K, seq: u32, at: Mono) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.on_sent(seq, at);
+        }
+    }
+
     /// Takes the echo of a link probe. `None` if no session has sent it.
-    pub fn link_echo(&mut self, at: impl Into<Arrival>, echo: &LinkEcho) -> Option<(K, EchoOutcome)> {
+    pub fn link_echo(&mut self, arrival: impl Into<Arrival>, echo: &LinkEcho) -> Option<(K, EchoOutcome)> {
         let key = self.key(echo.session)?;
-        Some((key, self.with_id(key, echo.session)?.on_link_echo(at, echo)))
+        let arrival = self.judge(arrival.into());
+        Some((key, self.with_id(key, echo.session)?.on_link_echo(arrival, echo)))
     }
 
     /// Takes the echo of a route probe. `None` if no session has sent it.
-    pub fn route_echo(&mut self, at: impl Into<Arrival>, echo: &RouteEcho) -> Option<(K, EchoOutcome)> {
+    pub fn route_echo(&mut self, arrival: impl Into<Arrival>, echo: &RouteEcho) -> Option<(K, EchoOutcome)> {
         let key = self.key(echo.session())?;
-        Some((key, self.with_id(key, echo.session())?.on_route_echo(at, echo)))
+        let arrival = self.judge(arrival.into());
+        Some((
+            key,
+            self.with_id(key, echo.session())?.on_route_echo(arrival, echo),
+        ))
+    }
+
+    fn judge(&self, arrival: Arrival) -> Arrival {
+        let ready = self.ready.front().map(|&(_, at)| at);
+        self.stalls
+            .judge(arrival, ready.or_else(|| self.schedule.next_wakeup()))
     }
 
     /// The next window that has closed.
@@ -195,7 +216,7 @@ impl<K: Ord + Copy> Prober<K> {
 mod tests {
     use std::num::NonZeroU32;
 
-    use corridor_probes::{Reflector, ReflectorLimits};
+    use corridor_probes::{Reflector, ReflectorLimits, Stall};
 
     use super::*;
 
@@ -217,7 +238,11 @@ mod tests {
             seq: probe.seq,
             body: body.echo().unwrap(),
         };
-        let (key, outcome) = prober.link_echo(back, &echo).unwrap();
+        let arrival = Arrival {
+            at: back,
+            stall: Stall::None,
+        };
+        let (key, outcome) = prober.link_echo(arrival, &echo).unwrap();
         assert!(
             matches!((key, outcome), ('a', EchoOutcome::Sample(_))),
             "{outcome:?}"

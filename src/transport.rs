@@ -7,6 +7,7 @@
 //! | who notices that addresses changed | `interfaces.rs` |
 //! | which timeouts, buffers and windows, and why | `config.rs` |
 //! | which address answers first, how handshakes are accepted | `endpoint.rs` |
+//! | when did a datagram's packet really come and go | `packets.rs`, `kernel_time.rs` |
 //! | was this datagram sent, dropped here, when was the peer heard | `connection.rs` |
 //! | how fast may a stream write | `bucket.rs`, `stream.rs` |
 //! | when is a route too lossy to keep sending | `breaker.rs`, `congestion.rs` |
@@ -30,7 +31,9 @@ mod congestion;
 mod connection;
 mod endpoint;
 mod interfaces;
+mod kernel_time;
 mod network;
+mod packets;
 mod seed;
 mod stream;
 #[cfg(test)]
@@ -41,8 +44,9 @@ pub use breaker::{Breaker, BreakerInterval};
 pub use bucket::{StreamBucket, StreamRate, TokenBucket};
 pub use close::{CloseCode, Closed};
 pub use config::Kind;
-pub use connection::{Connection, ConnectionStats, LocalDrop, LocalDrops, SendOutcome};
+pub use connection::{Connection, ConnectionStats, LocalDrop, LocalDrops, Received, SendOutcome};
 pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, EndpointStats, ServerSetup};
 pub use network::{BindError, DatagramSocket, Network, SocketCounters};
+pub use packets::{PacketLog, STALL};
 pub use stream::{ControlReceiver, ControlSender, StreamError};
 pub use udp::UdpNetwork;

@@ -20,6 +20,7 @@ mod route;
 pub mod samples;
 mod schedule;
 mod session;
+mod stall;
 pub mod stamp;
 pub mod tiers;
 mod time;
@@ -42,5 +43,6 @@ pub use schedule::{Due, MAX_LATENESS, Pattern, PatternError, Schedule, Slipped};
 pub use session::{
     Arrival, EchoOutcome, MAX_OPEN_PROBES, MAX_OPEN_WINDOWS, ProbeSession, SessionConfig, SlotOutcome, Stall,
 };
+pub use stall::StallWatch;
 pub use time::{Mono, Wall};
 pub use window::{MAX_LINKS, MAX_SAMPLES, MergeError, RawMinima, Sample, StepStats, Steps, Window};

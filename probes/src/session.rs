@@ -237,6 +237,17 @@ impl ProbeSession {
         true
     }
 
+    /// The probe left this machine at `at`, somewhat after the time that it was booked with. No effect if the
+    /// probe is not open, or its echo came.
+    pub fn on_sent(&mut self, seq: u32, at: Mono) {
+        let probe = self.unwrap_seq(seq).and_then(|seq| self.index_of(seq));
+        if let Some(probe) = probe.map(|at| &mut self.probes[at])
+            && probe.echo == Echo::None
+        {
+            probe.sent = probe.sent.max(at);
+        }
+    }
+
     /// Another packet came from the far end at `now`: a sign of life as good as an echo.
     pub fn heard(&mut self, now: Mono) {
         self.silence.heard(now);

@@ -12,8 +12,8 @@ use std::{
 };
 
 use corridor_probes::{
-    AgentId, BootId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits, Route, SessionConfig,
-    SlotOutcome, Wall,
+    AgentId, Arrival, BootId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits, Route,
+    SessionConfig, SlotOutcome, Wall,
     wire::{AgentStep, Kind, LinkEcho, RouteEcho, RouteProbe},
 };
 

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use corridor_probes::{EdgeId, Mono};
+use corridor_probes::EdgeId;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinHandle,
@@ -20,7 +20,7 @@ use crate::{
     machine::Machine,
     proto::{self, edge_to_agent},
     resolve,
-    transport::{CloseCode, Closed, Connection, ControlReceiver, ControlSender, Endpoint, Kind},
+    transport::{CloseCode, Closed, Connection, ControlReceiver, ControlSender, Endpoint, Kind, Received},
 };
 
 /// Control messages that wait for one edge's stream: reports are bounded by what is unacknowledged.
@@ -46,8 +46,7 @@ pub enum Event {
     },
     Datagram {
         edge: EdgeId,
-        datagram: bytes::Bytes,
-        at: Mono,
+        received: Received,
     },
     /// An attempt failed.
     NotReached {
@@ -202,8 +201,8 @@ async fn serve(
 ) {
     let writer = tokio::spawn(write_control(sender, queued));
     let reader = tokio::spawn(read_control(events.clone(), edge, connection.clone(), receiver));
-    while let Ok((datagram, at)) = connection.read_datagram().await {
-        if events.send(Event::Datagram { edge, datagram, at }).await.is_err() {
+    while let Ok(received) = connection.read_datagram().await {
+        if events.send(Event::Datagram { edge, received }).await.is_err() {
             break;
         }
     }

@@ -32,7 +32,9 @@ use crate::{
     proto, remembered,
     spool::Spool,
     store::worker::Worker,
-    transport::{CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, SendOutcome, StreamRate},
+    transport::{
+        CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome, StreamRate,
+    },
 };
 
 /// What an agent runs with.
@@ -289,9 +291,10 @@ impl Main {
     /// Whether it was a datagram and nothing else.
     fn event(&mut self, event: Event) -> bool {
         match event {
-            Event::Datagram { edge, datagram, at } => {
+            Event::Datagram { edge, received } => {
                 let clock = &self.machine.clock;
-                self.core.datagram(edge, &datagram, at, || clock.mono());
+                let Received { data, arrival } = received;
+                self.core.datagram(edge, &data, arrival, || clock.mono());
                 return true;
             }
             Event::Control { edge, body } => {
@@ -337,18 +340,21 @@ impl Main {
     /// is stamped.
     async fn send_probes(&mut self) {
         loop {
-            let Some(mut probe) = self.core.next_probe(self.machine.clock.mono()) else {
+            let booked = self.machine.clock.mono();
+            let Some(mut probe) = self.core.next_probe(booked) else {
                 return;
             };
             let datagram = std::mem::take(&mut probe.datagram);
-            let taken = self
-                .connections
-                .get(&probe.edge)
-                .is_some_and(|open| open.connection.send_datagram(datagram.into()) == SendOutcome::Queued);
-            if taken {
-                tokio::task::yield_now().await;
-            } else {
+            let len = datagram.len();
+            let connection = self.connections.get(&probe.edge).map(|open| &open.connection);
+            let taken = connection.is_some_and(|c| c.send_datagram(datagram.into()) == SendOutcome::Queued);
+            if !taken {
                 self.core.probe_dropped(&probe);
+                continue;
+            }
+            tokio::task::yield_now().await;
+            if let Some(at) = connection.and_then(|c| c.sent_since(booked, len)) {
+                self.core.probe_sent(&probe, at);
             }
         }
     }

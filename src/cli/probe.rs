@@ -3,7 +3,6 @@
 use std::{
     io::{self, IsTerminal as _, Write as _},
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +15,6 @@ use rand::RngExt as _;
 
 use super::{Failure, output};
 use crate::{
-    clock::SystemClock,
     config::STAMP_PORT,
     identity::{Fingerprint, system_rng},
     machine::Machine,
@@ -24,7 +22,6 @@ use crate::{
         self, Address, Plan, Progress, RunError, StampMeasured, StampTarget, Stop, Summary, Target, Trust,
     },
     stamp::StampKey,
-    transport::UdpNetwork,
 };
 
 /// QUIC retransmits its first packet after 1, 2 and 4 s.
@@ -199,12 +196,7 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
 
 /// The summary, and how many answers could not be read.
 async fn measure(way: &Way, plan: Plan) -> Result<(Summary, u32), Failure> {
-    let machine = Machine {
-        clock: Arc::new(SystemClock::new()),
-        network: Arc::new(UdpNetwork::new()),
-        seed: system_rng().random(),
-        repeatable: false,
-    };
+    let machine = Machine::system(system_rng().random());
     let stop = Stop::default();
     let watch = tokio::spawn(interrupts(stop.clone()));
     let mut line = LiveLine::new(&machine);

@@ -1,23 +1,18 @@
 //! This machine, and where its services keep their data.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use rand::TryRng as _;
 
-use crate::{clock::SystemClock, machine::Machine, transport::UdpNetwork};
+use crate::machine::Machine;
 
 /// This machine with its own clocks, network and randomness.
 pub fn system() -> anyhow::Result<Machine> {
     let seed = rand::rngs::SysRng
         .try_next_u64()
         .context("the system gives no random numbers")?;
-    Ok(Machine {
-        clock: Arc::new(SystemClock::new()),
-        network: Arc::new(UdpNetwork::new()),
-        seed,
-        repeatable: false,
-    })
+    Ok(Machine::system(seed))
 }
 
 /// Where a service keeps its data when nothing else is said: `$XDG_DATA_HOME/corridor/NAME`.

@@ -1,7 +1,7 @@
 //! What an edge does with a datagram: answer it, pass it on, book it, or refuse it.
 
 use corridor_probes::{
-    AgentId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits,
+    AgentId, Arrival, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits,
     wire::{self, Kind, LinkEcho, LinkProbe, NextStep, RouteHeader, RouteProbe, StepError, WireError},
 };
 
@@ -91,17 +91,17 @@ impl Datagrams {
         self.reflector.forget(sender);
     }
 
-    /// Handles a datagram that `from` sent, received at `recv`; `now` is read when it is about to go out
+    /// Handles a datagram that `from` sent, which came at `recv`; `now` is read when it is about to go out
     /// again. `datagram` is replaced by what goes out.
     pub fn handle(
         &mut self,
         from: Sender,
         datagram: &mut Vec<u8>,
-        recv: Mono,
+        recv: impl Into<Arrival>,
         now: impl FnOnce() -> Mono,
     ) -> Result<Verdict, Refusal> {
         self.counters.datagrams_in += 1;
-        let verdict = self.dispatch(from, datagram, recv, now);
+        let verdict = self.dispatch(from, datagram, recv.into(), now);
         match &verdict {
             Ok(Verdict::Reply) => self.counters.answered += 1,
             Ok(Verdict::ToEdge(_) | Verdict::ToAgent(_)) => self.counters.forwarded += 1,
@@ -118,7 +118,7 @@ impl Datagrams {
         &mut self,
         from: Sender,
         datagram: &mut Vec<u8>,
-        recv: Mono,
+        recv: Arrival,
         now: impl FnOnce() -> Mono,
     ) -> Result<Verdict, Refusal> {
         match (Kind::of(datagram)?, from) {
@@ -134,13 +134,13 @@ impl Datagrams {
         &mut self,
         from: Sender,
         datagram: &mut Vec<u8>,
-        recv: Mono,
+        recv: Arrival,
         now: impl FnOnce() -> Mono,
     ) -> Result<Verdict, Refusal> {
         let probe = LinkProbe::parse(datagram)?;
         match self
             .reflector
-            .receive(from, probe.session, probe.seq, probe.floor, recv)
+            .receive(from, probe.session, probe.seq, probe.floor, recv.at)
         {
             Reception::Echo(body) => {
                 let size = datagram.len();
@@ -157,7 +157,7 @@ impl Datagrams {
         }
     }
 
-    fn mesh_echo(&mut self, peer: EdgeId, datagram: &[u8], recv: Mono) -> Result<Verdict, Refusal> {
+    fn mesh_echo(&mut self, peer: EdgeId, datagram: &[u8], recv: Arrival) -> Result<Verdict, Refusal> {
         let echo = LinkEcho::parse(datagram)?;
         if self.mesh.key(echo.session) != Some(peer) {
             return Err(Refusal::Unasked);
@@ -174,7 +174,7 @@ impl Datagrams {
         &mut self,
         from: Sender,
         datagram: &mut Vec<u8>,
-        recv: Mono,
+        recv: Arrival,
         now: impl FnOnce() -> Mono,
     ) -> Result<Verdict, Refusal> {
         let (header, _) = RouteHeader::parse(datagram)?;
@@ -191,12 +191,12 @@ impl Datagrams {
         }
         match header.step_at_edge(me)? {
             NextStep::Edge(next) => {
-                wire::stamp_and_advance(datagram, recv, now())?;
-                self.next_hops.forwarded(next, header.origin, recv);
+                wire::stamp_and_advance(datagram, recv.at, now())?;
+                self.next_hops.forwarded(next, header.origin, recv.at);
                 Ok(Verdict::ToEdge(next))
             }
             NextStep::Agent(agent) => {
-                wire::stamp_and_advance(datagram, recv, now())?;
+                wire::stamp_and_advance(datagram, recv.at, now())?;
                 Ok(Verdict::ToAgent(agent))
             }
             NextStep::Answer => self.answer(from, datagram, recv, now),
@@ -208,14 +208,14 @@ impl Datagrams {
         &mut self,
         from: Sender,
         datagram: &mut Vec<u8>,
-        recv: Mono,
+        recv: Arrival,
         now: impl FnOnce() -> Mono,
     ) -> Result<Verdict, Refusal> {
         let probe = RouteProbe::parse(datagram)?;
         let origin = Sender::Agent(probe.header.origin);
         match self
             .reflector
-            .receive(origin, probe.session(), probe.header.seq, probe.floor, recv)
+            .receive(origin, probe.session(), probe.header.seq, probe.floor, recv.at)
         {
             Reception::Echo(body) => {
                 let size = datagram.len();

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     identity::{Peer, Standing, peer},
     proto::{self, agent_to_edge, edge_to_agent, edge_to_controller},
-    transport::{CloseCode, Connection, ControlReceiver, ControlSender},
+    transport::{CloseCode, Connection, ControlReceiver, ControlSender, Received},
 };
 
 /// Who this edge is, as agents are told.
@@ -128,12 +128,12 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
 
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
-    while let Ok((datagram, at)) = connection.read_datagram().await {
+    while let Ok(Received { data, arrival }) = connection.read_datagram().await {
         if let Sender::Edge(id) = from {
-            let notices = shared.datagrams().next_hops.heard(id, at);
+            let notices = shared.datagrams().next_hops.heard(id, arrival.at);
             shared.tell(notices);
         }
-        shared.datagram(from, connection, &datagram, at);
+        shared.datagram(from, connection, &data, arrival);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use corridor_probes::{AgentId, EdgeId, Mono};
+use corridor_probes::{AgentId, Arrival, EdgeId, Mono};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
@@ -99,8 +99,8 @@ impl Shared {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles one datagram from `from`, which came on `connection` at `recv`.
-    pub fn datagram(&self, from: Sender, connection: &Connection, datagram: &Bytes, recv: Mono) {
+    /// Handles one datagram from `from`, which came on `connection`.
+    pub fn datagram(&self, from: Sender, connection: &Connection, datagram: &Bytes, recv: Arrival) {
         let mut buffer = datagram.to_vec();
         let verdict = self
             .datagrams()

@@ -15,13 +15,11 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::{Edge, EdgeError, Setup};
 use crate::{
-    clock::SystemClock,
     identity::{
         self, Certificate, Credentials, FileError, Fingerprint, KeyError, Roots, SecretKey, Standing,
         TlsError, TrustedTime, system_rng, tls,
     },
     machine::Machine,
-    transport::UdpNetwork,
 };
 
 const FILE: &str = "standalone.pem";
@@ -70,20 +68,14 @@ pub fn standalone(data: Option<&Path>, listen: Vec<SocketAddr>) -> Result<Standa
         Some(dir) => Identity::load_or_make(dir)?,
     };
     let fingerprint = Fingerprint::of(&identity.certificate);
-    let clock = Arc::new(SystemClock::new());
-    let machine = Machine {
-        clock: clock.clone(),
-        network: Arc::new(UdpNetwork::new()),
-        seed: system_rng().random(),
-        repeatable: false,
-    };
+    let machine = Machine::system(system_rng().random());
     let edge = Edge::start(Setup {
-        machine,
-        standing: identity.standing(TrustedTime::new(clock))?,
+        standing: identity.standing(TrustedTime::new(machine.clock.clone()))?,
         listen,
         open_probing: true,
         mesh_probe_size: 0,
         controller: None,
+        machine,
     })?;
     Ok(Standalone { edge, fingerprint })
 }

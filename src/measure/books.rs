@@ -8,7 +8,7 @@ use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
 
 use corridor_probes::{
     Arrival, Due, EchoOutcome, HistogramError, Mono, Pattern, ProbeSession, Sample, Schedule, SessionConfig,
-    SessionId, Slipped, SlotOutcome, Stall, Window,
+    SessionId, Slipped, SlotOutcome, StallWatch, Window,
     stamp::StampEcho,
     wire::{LinkEcho, LinkProbe},
 };
@@ -24,12 +24,6 @@ use super::{
 /// The phase of the grid is drawn from up to this, so that machines started together do not probe
 /// together, and nobody waits for the first probe.
 const MAX_PHASE: Duration = Duration::from_millis(100);
-
-/// A slot found due later than this shows that the machine stood still: well above what its timers err.
-const STALL: Duration = Duration::from_millis(2);
-
-/// Echoes that are read so soon after a stall may have come during it.
-const AFTER_STALL: Duration = Duration::from_millis(1);
 
 /// Between the last probe and the first question: what is slower is nearly always lost.
 const ASK_AFTER: Duration = Duration::from_secs(1);
@@ -62,7 +56,7 @@ pub struct Books {
     ask_at: Mono,
     /// The end of the window that the last slot is in.
     last_window_end: Mono,
-    suspect_until: Option<Mono>,
+    stalls: StallWatch,
     sums: Sums,
     recent: VecDeque<u32>,
     rng: StdRng,
@@ -124,7 +118,7 @@ impl Books {
             sent: VecDeque::new(),
             ask_at: now,
             last_window_end: now,
-            suspect_until: None,
+            stalls: StallWatch::default(),
             sums: Sums::default(),
             recent: VecDeque::new(),
             rng,
@@ -169,7 +163,7 @@ impl Books {
     /// The next slot that is due. Book it with [`Self::send`] or [`Self::unconnected`].
     pub fn next_due(&mut self, now: Mono) -> Option<Mono> {
         if self.ready.is_none() && self.left > 0 {
-            self.note_stall(now);
+            self.stalls.look(self.next_slot(), now);
             let mut due = std::mem::take(&mut self.due);
             self.schedule.poll(now, &mut due);
             for due in due.drain(..) {
@@ -200,6 +194,13 @@ impl Books {
     /// Books the slot at `slot` as having had no connection.
     pub fn unconnected(&mut self, slot: Mono) {
         self.book(slot, SlotOutcome::Unconnected);
+    }
+
+    /// The probe or question `seq` of the connection in use left this machine at `at`.
+    pub fn on_sent(&mut self, seq: u32, at: Mono) {
+        if let Some(session) = self.sessions.back_mut() {
+            session.probing.on_sent(seq, at);
+        }
     }
 
     /// The probe or question `seq` of the connection in use never left this machine.
@@ -235,36 +236,37 @@ impl Books {
 
     // ---- receiving ----
 
-    /// Takes a datagram that was read at `at`. What is no echo of ours is ignored.
-    pub fn datagram(&mut self, at: Mono, datagram: &[u8]) {
+    /// Takes a datagram. What is no echo of ours is ignored.
+    pub fn datagram(&mut self, arrival: impl Into<Arrival>, datagram: &[u8]) {
         if let Ok(echo) = LinkEcho::parse(datagram) {
-            self.echo(at, &echo, |session, arrival| session.on_link_echo(arrival, &echo));
+            self.echo(arrival.into(), &echo, |session, arrival| {
+                session.on_link_echo(arrival, &echo)
+            });
         }
     }
 
-    /// Takes an answer of a STAMP reflector that was read at `at`.
-    pub fn stamp(&mut self, at: Mono, stamp: &StampEcho) {
-        self.echo(at, &stamp.echo, |session, arrival| {
+    /// Takes an answer of a STAMP reflector.
+    pub fn stamp(&mut self, arrival: impl Into<Arrival>, stamp: &StampEcho) {
+        self.echo(arrival.into(), &stamp.echo, |session, arrival| {
             session.on_stamp_echo(arrival, stamp)
         });
     }
 
     fn echo(
         &mut self,
-        at: Mono,
+        arrival: Arrival,
         echo: &LinkEcho,
         take: impl FnOnce(&mut ProbeSession, Arrival) -> EchoOutcome,
     ) {
-        let stalled = self.suspect_until.is_some_and(|until| at < until) || self.overdue(at) >= STALL;
-        let stall = if stalled { Stall::Suspect } else { Stall::None };
+        let arrival = self.stalls.judge(arrival, self.next_slot());
         let mut sessions = self.sessions.iter_mut();
         let Some(session) = sessions.find(|s| s.probing.id() == echo.session) else {
             return;
         };
         let number = session.number;
-        let fate = match take(&mut session.probing, Arrival { at, stall }) {
+        let fate = match take(&mut session.probing, arrival) {
             EchoOutcome::Sample(sample) => {
-                Fate::Echoed(Raw::of(number, at, echo, &sample).map(|r| (sample, r)))
+                Fate::Echoed(Raw::of(number, arrival.at, echo, &sample).map(|r| (sample, r)))
             }
             EchoOutcome::Excluded => Fate::Echoed(None),
             EchoOutcome::Late { .. } => Fate::Late,
@@ -374,16 +376,6 @@ impl Books {
     fn next_slot(&self) -> Option<Mono> {
         let next = self.schedule.next_wakeup().filter(|_| self.left > 0);
         self.ready.or(next)
-    }
-
-    fn overdue(&self, now: Mono) -> Duration {
-        self.next_slot().map_or(Duration::ZERO, |slot| now.since(slot))
-    }
-
-    fn note_stall(&mut self, now: Mono) {
-        if self.overdue(now) >= STALL {
-            self.suspect_until = Some(now + AFTER_STALL);
-        }
     }
 
     /// Whether an echo may still come.

@@ -21,7 +21,7 @@ use crate::{
     proto,
     transport::{
         BindError, CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError, EndpointSetup, Kind,
-        SendOutcome,
+        Received, SendOutcome,
     },
 };
 
@@ -244,7 +244,7 @@ enum Link {
 }
 
 enum Event {
-    Datagram(Bytes, Mono),
+    Datagram(Received),
     Down,
     Up(Connection),
 }
@@ -254,7 +254,7 @@ impl Link {
     async fn next(&mut self) -> Event {
         match self {
             Self::Up(connection) => match connection.read_datagram().await {
-                Ok((bytes, at)) => Event::Datagram(bytes, at),
+                Ok(received) => Event::Datagram(received),
                 Err(_) => Event::Down,
             },
             Self::Down(again) => Event::Up(again.as_mut().await),
@@ -297,12 +297,12 @@ impl Driver {
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::Datagram(bytes, at) => {
-                self.books.datagram(at, &bytes);
+            Event::Datagram(received) => {
+                self.books.datagram(received.arrival, &received.data);
                 while let Link::Up(connection) = &self.link
-                    && let Some((bytes, at)) = connection.try_read_datagram()
+                    && let Some(received) = connection.try_read_datagram()
                 {
-                    self.books.datagram(at, &bytes);
+                    self.books.datagram(received.arrival, &received.data);
                 }
             }
             Event::Down => {
@@ -329,21 +329,24 @@ impl Driver {
             match up {
                 None => self.books.unconnected(slot),
                 Some(connection) => {
-                    if let Some(probe) = self.books.send(slot, self.clock.mono()) {
-                        self.transmit(&connection, &probe, self.size).await;
+                    let now = self.clock.mono();
+                    if let Some(probe) = self.books.send(slot, now) {
+                        self.transmit(&connection, &probe, self.size, now).await;
                     }
                 }
             }
         }
+        let now = self.clock.mono();
         if let Link::Up(connection) = &self.link
-            && let Some(question) = self.books.question(self.clock.mono())
+            && let Some(question) = self.books.question(now)
         {
             // As short as can be: whoever counts probes by their size does not count it.
-            self.transmit(&connection.clone(), &question, 0).await;
+            self.transmit(&connection.clone(), &question, 0, now).await;
         }
     }
 
-    async fn transmit(&mut self, connection: &Connection, probe: &LinkProbe, size: usize) {
+    /// Sends a probe that was booked at `booked`.
+    async fn transmit(&mut self, connection: &Connection, probe: &LinkProbe, size: usize, booked: Mono) {
         probe.write(&mut self.buffer, size);
         match connection.send_datagram(Bytes::copy_from_slice(&self.buffer)) {
             SendOutcome::Queued => {
@@ -352,6 +355,8 @@ impl Driver {
                 let errors = self.dialler.send_errors();
                 if errors > std::mem::replace(&mut self.send_errors, errors) {
                     self.books.local_drop(probe.seq);
+                } else if let Some(at) = connection.sent_since(booked, self.buffer.len()) {
+                    self.books.on_sent(probe.seq, at);
                 }
             }
             SendOutcome::LocalDrop(_) => self.books.local_drop(probe.seq),

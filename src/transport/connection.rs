@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use corridor_probes::Mono;
+use corridor_probes::{Arrival, Mono};
 use futures_util::FutureExt as _;
 use quinn::SendDatagramError;
 use rustls::pki_types::CertificateDer;
@@ -27,6 +27,7 @@ use super::{
     close::{CloseCode, Closed},
     config::Kind,
     congestion::{OpenController, PathBreaker},
+    packets::{Matching, PacketLog, Peer, Taken},
     stream::{ControlReceiver, ControlSender},
 };
 use crate::clock::{self, Clock};
@@ -49,6 +50,41 @@ struct Inner {
     bucket: Option<Mutex<StreamBucket>>,
     read: AtomicU64,
     last_heard_ns: AtomicI64,
+    packets: Mutex<Packets>,
+}
+
+/// A datagram, and when it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub data: Bytes,
+    pub arrival: Arrival,
+}
+
+/// Which packets were this connection's.
+#[derive(Debug)]
+struct Packets {
+    log: Arc<PacketLog>,
+    address: SocketAddr,
+    peer: Arc<Peer>,
+    matching: Matching,
+}
+
+impl Packets {
+    fn new(log: Arc<PacketLog>, address: SocketAddr) -> Self {
+        Self {
+            peer: log.watch(address),
+            log,
+            address,
+            matching: Matching::default(),
+        }
+    }
+
+    /// The peer is at `address` now.
+    fn follow(&mut self, address: SocketAddr) {
+        if address != self.address {
+            *self = Self::new(Arc::clone(&self.log), address);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -69,20 +105,26 @@ const BREAKER_LOOKUP: Duration = Duration::from_secs(1);
 const TRICKLE_BURST: usize = 1_500;
 
 impl Connection {
-    pub(super) fn new(quinn: quinn::Connection, clock: Arc<dyn Clock>, kind: Kind) -> Self {
+    pub(super) fn new(
+        quinn: quinn::Connection,
+        clock: Arc<dyn Clock>,
+        kind: Kind,
+        log: Arc<PacketLog>,
+    ) -> Self {
         let (alpn, peer) = identity(&quinn);
-        Self::build(quinn, clock, kind, alpn, peer)
+        Self::build(quinn, clock, kind, log, alpn, peer)
     }
 
     /// An incoming connection, if `kind_of` (its ALPN, whether the peer showed a certificate) takes it.
     pub(super) fn accepted(
         quinn: quinn::Connection,
         clock: Arc<dyn Clock>,
+        log: Arc<PacketLog>,
         kind_of: impl FnOnce(&[u8], bool) -> Option<Kind>,
     ) -> Result<Self, quinn::Connection> {
         let (alpn, peer) = identity(&quinn);
         match kind_of(&alpn, !peer.is_empty()) {
-            Some(kind) => Ok(Self::build(quinn, clock, kind, alpn, peer)),
+            Some(kind) => Ok(Self::build(quinn, clock, kind, log, alpn, peer)),
             None => Err(quinn),
         }
     }
@@ -91,6 +133,7 @@ impl Connection {
         quinn: quinn::Connection,
         clock: Arc<dyn Clock>,
         kind: Kind,
+        log: Arc<PacketLog>,
         alpn: Vec<u8>,
         peer: Vec<CertificateDer<'static>>,
     ) -> Self {
@@ -110,8 +153,10 @@ impl Connection {
             breaker_looked_up: now,
             trickle: TokenBucket::new(TRICKLE_BPS, TRICKLE_BURST),
         };
+        let address = canonical(quinn.remote_address());
         Self {
             inner: Arc::new(Inner {
+                packets: Mutex::new(Packets::new(log, address)),
                 alpn,
                 peer,
                 quinn,
@@ -202,21 +247,38 @@ impl Connection {
         })
     }
 
-    /// Waits for a datagram, and says when it was read (not when it arrived). Cancel-safe.
-    pub async fn read_datagram(&self) -> Result<(Bytes, Mono), Closed> {
+    /// Waits for a datagram. Cancel-safe.
+    pub async fn read_datagram(&self) -> Result<Received, Closed> {
         let data = self.inner.quinn.read_datagram().await?;
-        Ok((data, self.count_read()))
+        Ok(self.received(data))
     }
 
     /// A datagram that has arrived already, so that one wake-up takes them all.
-    pub fn try_read_datagram(&self) -> Option<(Bytes, Mono)> {
+    pub fn try_read_datagram(&self) -> Option<Received> {
         let data = self.inner.quinn.read_datagram().now_or_never()?.ok()?;
-        Some((data, self.count_read()))
+        Some(self.received(data))
     }
 
-    fn count_read(&self) -> Mono {
-        self.inner.read.fetch_add(1, Ordering::Relaxed);
-        self.heard()
+    fn received(&self, data: Bytes) -> Received {
+        let now = self.heard();
+        let read = self.inner.read.fetch_add(1, Ordering::Relaxed) + 1;
+        let stats = self.inner.quinn.stats();
+        let taken = Taken {
+            packets: stats.udp_rx.datagrams,
+            datagrams: stats.frame_rx.datagram,
+            read,
+        };
+        let mut packets = lock(&self.inner.packets);
+        packets.follow(self.remote_address());
+        let Packets { peer, matching, .. } = &mut *packets;
+        let arrival = matching.arrival(peer, data.len(), taken, now);
+        Received { data, arrival }
+    }
+
+    /// When a datagram of `len` bytes that was queued at `since` was handed to the system; none if it was
+    /// not yet, or nobody knows.
+    pub fn sent_since(&self, since: Mono, len: usize) -> Option<Mono> {
+        lock(&self.inner.packets).peer.sent_since(since, len)
     }
 
     /// The largest datagram that can be sent now, in bytes. It grows when a larger MTU is found, shrinks

@@ -21,6 +21,7 @@ use super::{
     config::{self, Kind, Side},
     connection::Connection,
     network::{BindError, DatagramSocket, Network, SocketCounters},
+    packets::PacketLog,
     seed::{Secrets, TokenTime},
 };
 use crate::clock::{self, Clock};
@@ -135,6 +136,8 @@ struct Slot {
     /// With the port that was taken.
     local: Mutex<SocketAddr>,
     socket: Mutex<Arc<dyn DatagramSocket>>,
+    /// Of this socket, and of those that come in its place.
+    log: Arc<PacketLog>,
 }
 
 /// Peers whose best address is remembered.
@@ -170,7 +173,9 @@ impl Endpoint {
                 rng_seed.map(|seed| seed.wrapping_add(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))),
                 reset_key,
             )?;
+            let log = Arc::<PacketLog>::default();
             let socket = network.bind(address)?;
+            socket.log_to(&log);
             let start = |source| EndpointError::Start { address, source };
             let bound = socket.local_addr().map_err(start)?;
             let config = match &server {
@@ -188,6 +193,7 @@ impl Endpoint {
                 acceptors.push(Acceptor::start(
                     quinn.clone(),
                     Arc::clone(&clock),
+                    Arc::clone(&log),
                     server.subscribe(),
                     established.clone(),
                 ));
@@ -196,6 +202,7 @@ impl Endpoint {
                 quinn,
                 local: Mutex::new(bound),
                 socket: Mutex::new(socket),
+                log,
             });
             secrets.push(own);
         }
@@ -242,7 +249,9 @@ impl Endpoint {
         if winners.len() < MAX_WINNERS || winners.contains_key(server_name) {
             winners.insert(server_name.to_owned(), winner);
         }
-        Ok(Connection::new(quinn, Arc::clone(&self.clock), kind))
+        drop(winners);
+        let log = Arc::clone(&self.sockets[self.socket_for(winner)].log);
+        Ok(Connection::new(quinn, Arc::clone(&self.clock), kind, log))
     }
 
     fn attempt(
@@ -251,19 +260,21 @@ impl Endpoint {
         address: SocketAddr,
         name: &str,
     ) -> Result<quinn::Connecting, quinn::ConnectError> {
-        let (mut n, mut slot) = (0, &self.sockets[0]);
-        // A socket of the address's own family first, then a dual-stack one.
-        let fits = |slot: &Slot| lock(&slot.local).is_ipv4() == address.is_ipv4();
-        if let Some(found) = self.sockets.iter().position(fits) {
-            (n, slot) = (found, &self.sockets[found]);
-        } else if let Some(found) = self.sockets.iter().position(|s| lock(&s.local).is_ipv6()) {
-            (n, slot) = (found, &self.sockets[found]);
-        }
+        let n = self.socket_for(address);
         let mut config = config.clone();
         if *seeded && let Some(cids) = &self.secrets[n].first_cid {
             config.initial_dst_cid_provider(Arc::clone(cids));
         }
-        slot.quinn.connect_with(config, address, name)
+        self.sockets[n].quinn.connect_with(config, address, name)
+    }
+
+    /// Which socket an address is reached by: one of its own family, else a dual-stack one.
+    fn socket_for(&self, address: SocketAddr) -> usize {
+        let own = |slot: &Slot| lock(&slot.local).is_ipv4() == address.is_ipv4();
+        let dual = |slot: &Slot| lock(&slot.local).is_ipv6();
+        let mut sockets = self.sockets.iter();
+        let found = sockets.position(own);
+        found.or_else(|| self.sockets.iter().position(dual)).unwrap_or(0)
     }
 
     fn client_config(
@@ -312,6 +323,7 @@ impl Endpoint {
                 continue;
             }
             let socket = self.network.bind(SocketAddr::new(address.ip(), 0))?;
+            socket.log_to(&slot.log);
             move_to(slot, address, socket)?;
         }
         Ok(())

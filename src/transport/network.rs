@@ -5,6 +5,8 @@ use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use tokio::sync::watch;
 
+use super::packets::PacketLog;
+
 /// A machine's network, as endpoints see it.
 pub trait Network: fmt::Debug + Send + Sync + 'static {
     /// Binds a UDP socket. Port 0 takes any free port; an unspecified IPv6 address takes IPv4 too, and
@@ -21,6 +23,10 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
 
 /// A bound socket that counts what quinn does not show.
 pub trait DatagramSocket: quinn::AsyncUdpSocket {
+    /// Writes down from now on when packets of the log's peers come and go, where that is known better than
+    /// by reading a clock afterwards.
+    fn log_to(&self, _log: &Arc<PacketLog>) {}
+
     fn counters(&self) -> SocketCounters;
 }
 

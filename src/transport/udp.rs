@@ -1,12 +1,14 @@
-//! Real UDP sockets under quinn. The only file that knows quinn's socket trait and quinn-udp together:
-//! quinn's next release, and kernel time stamps, change this one.
+//! Real UDP sockets under quinn. The only file that knows quinn's socket trait and quinn-udp together.
+//!
+//! quinn 0.11 stands on quinn-udp 0.5. The sockets here are quinn-udp 0.6's, which shows the kernel's receive
+//! stamps, and are dressed as 0.5's.
 
 use std::{
     io::{self, IoSliceMut},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -14,15 +16,19 @@ use std::{
 
 use quinn::{
     AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit, UdpSocketState},
+    udp::{EcnCodepoint, RecvMeta, Transmit},
 };
+use quinn_udp::UdpSocketState;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, sync::watch};
 
 use super::{
     interfaces::InterfaceWatch,
+    kernel_time::KernelTime,
     network::{BindError, DatagramSocket, Network, SocketCounters},
+    packets::PacketLog,
 };
+use crate::clock::Clock;
 
 /// Asked of the system for each direction, in bytes; it grants what it allows (208 KiB by default on
 /// Linux). At 10,000 full packets a second this bridges a stall of 140 ms.
@@ -31,22 +37,20 @@ const SOCKET_BUFFER: usize = 2 * 1024 * 1024;
 /// This machine's network.
 #[derive(Debug)]
 pub struct UdpNetwork {
+    clock: Arc<dyn Clock>,
     interfaces: InterfaceWatch,
 }
 
 impl UdpNetwork {
+    /// `clock` is this machine's: times of packets are told on it.
+    ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new() -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
+            clock,
             interfaces: InterfaceWatch::start(),
         }
-    }
-}
-
-impl Default for UdpNetwork {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -59,7 +63,7 @@ impl Network for UdpNetwork {
             other => other,
         };
         let socket = socket
-            .and_then(UdpSocket::new)
+            .and_then(|socket| UdpSocket::new(socket, Arc::clone(&self.clock)))
             .map_err(|e| BindError::new(local, e))?;
         Ok(Arc::new(socket))
     }
@@ -100,27 +104,49 @@ fn no_ipv6(e: &io::Error) -> bool {
 struct UdpSocket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
+    clock: Arc<dyn Clock>,
+    stamps: KernelTime,
+    log: OnceLock<Arc<PacketLog>>,
     send_errors: AtomicU64,
     last_send_error: AtomicI32,
     send_too_big: AtomicU64,
 }
 
 impl UdpSocket {
-    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    fn new(socket: std::net::UdpSocket, clock: Arc<dyn Clock>) -> io::Result<Self> {
         Ok(Self {
             state: UdpSocketState::new((&socket).into())?,
             io: tokio::net::UdpSocket::from_std(socket)?,
+            stamps: KernelTime::new(&*clock),
+            clock,
+            log: OnceLock::new(),
             send_errors: AtomicU64::new(0),
             last_send_error: AtomicI32::new(0),
             send_too_big: AtomicU64::new(0),
         })
     }
 
+    fn log_sent(&self, transmit: &Transmit<'_>) {
+        let Some(log) = self.log.get() else { return };
+        let now = self.clock.mono();
+        for len in packet_lens(transmit.contents.len(), transmit.segment_size) {
+            log.sent(transmit.destination, len, now);
+        }
+    }
+
+    fn log_received(&self, received: &[quinn_udp::RecvMeta]) {
+        let Some(log) = self.log.get() else { return };
+        let reading = self.stamps.read(&*self.clock);
+        for meta in received {
+            let at = meta.timestamp.and_then(|stamp| reading.mono(stamp));
+            for len in packet_lens(meta.len, Some(meta.stride)) {
+                log.received(meta.addr, len, at);
+            }
+        }
+    }
+
     fn count_send_error(&self, e: &io::Error, transmit: &Transmit<'_>) {
-        let datagrams = match transmit.segment_size {
-            Some(size) if size > 0 => transmit.contents.len().div_ceil(size) as u64,
-            _ => 1,
-        };
+        let datagrams = packet_lens(transmit.contents.len(), transmit.segment_size).count() as u64;
         if e.raw_os_error() == Some(libc::EMSGSIZE) {
             self.send_too_big.fetch_add(datagrams, Ordering::Relaxed);
             return;
@@ -143,7 +169,8 @@ impl AsyncUdpSocket for UdpSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = self.io.try_io(Interest::WRITABLE, || {
-            self.state.try_send((&self.io).into(), transmit)
+            self.log_sent(transmit);
+            self.state.try_send((&self.io).into(), &dressed(transmit))
         });
         match sent {
             // An error here would end the connection, though the next send may well work.
@@ -161,14 +188,24 @@ impl AsyncUdpSocket for UdpSocket {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        let mut stamped = [quinn_udp::RecvMeta::default(); quinn_udp::BATCH_SIZE];
+        let batch = bufs.len().min(meta.len()).min(stamped.len());
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
             let received = self.io.try_io(Interest::READABLE, || {
-                self.state.recv((&self.io).into(), bufs, meta)
+                let (bufs, stamped) = (&mut bufs[..batch], &mut stamped[..batch]);
+                self.state.recv((&self.io).into(), bufs, stamped)
             });
             match received {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                other => return Poll::Ready(other),
+                Err(e) => return Poll::Ready(Err(e)),
+                Ok(count) => {
+                    self.log_received(&stamped[..count]);
+                    for (meta, stamped) in meta.iter_mut().zip(&stamped[..count]) {
+                        undress(stamped, meta);
+                    }
+                    return Poll::Ready(Ok(count));
+                }
             }
         }
     }
@@ -191,6 +228,11 @@ impl AsyncUdpSocket for UdpSocket {
 }
 
 impl DatagramSocket for UdpSocket {
+    fn log_to(&self, log: &Arc<PacketLog>) {
+        // A socket is one endpoint's for good: the first log stays.
+        let _ = self.log.set(Arc::clone(log));
+    }
+
     fn counters(&self) -> SocketCounters {
         let socket = SockRef::from(&self.io);
         SocketCounters {
@@ -202,6 +244,36 @@ impl DatagramSocket for UdpSocket {
             send_buffer: socket.send_buffer_size().ok(),
         }
     }
+}
+
+/// The lengths of the packets that lie one after the other in a buffer.
+fn packet_lens(total: usize, segment: Option<usize>) -> impl Iterator<Item = usize> {
+    let segment = segment.filter(|&size| size > 0).unwrap_or(usize::MAX);
+    // An empty packet is one all the same.
+    let count = total.div_ceil(segment).max(1);
+    (0..count).map(move |n| (total - n * segment.min(total)).min(segment))
+}
+
+/// What quinn wants sent, as quinn-udp 0.6 takes it.
+fn dressed<'a>(transmit: &Transmit<'a>) -> quinn_udp::Transmit<'a> {
+    quinn_udp::Transmit {
+        destination: transmit.destination,
+        ecn: transmit
+            .ecn
+            .and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
+        contents: transmit.contents,
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
+    }
+}
+
+/// What quinn-udp 0.6 received, as quinn takes it.
+fn undress(stamped: &quinn_udp::RecvMeta, meta: &mut RecvMeta) {
+    meta.addr = stamped.addr;
+    meta.len = stamped.len;
+    meta.stride = stamped.stride;
+    meta.ecn = stamped.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
+    meta.dst_ip = stamped.dst_ip;
 }
 
 /// The kernel's count of datagrams dropped at this socket, the one that SO_RXQ_OVFL reports beside packets;

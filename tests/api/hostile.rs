@@ -79,7 +79,7 @@ impl Stranger {
             clock.clone(),
         ));
         let setup = EndpointSetup {
-            network: Arc::new(UdpNetwork::new()),
+            network: Arc::new(UdpNetwork::new(clock.clone())),
             clock,
             local: vec![loopback(0)],
             server: None,
@@ -210,7 +210,7 @@ async fn datagrams_that_mean_nothing() {
         probe.write(&mut link, 128);
         let _ = connection.send_datagram(link.clone().into());
         if let Ok(answer) = tokio::time::timeout(SOON, connection.read_datagram()).await {
-            break answer.unwrap().0;
+            break answer.unwrap().data;
         }
     };
     assert_eq!(wire::LinkEcho::parse(&echo).unwrap().seq, 1);

@@ -130,7 +130,7 @@ pub async fn agent(
     .unwrap()
 }
 
-/// One network for all agents of a test.
-pub fn network() -> Arc<dyn Network> {
-    Arc::new(UdpNetwork::new())
+/// A network for all agents on one clock.
+pub fn network(clock: Arc<dyn Clock>) -> Arc<dyn Network> {
+    Arc::new(UdpNetwork::new(clock))
 }

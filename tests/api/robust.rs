@@ -151,7 +151,6 @@ async fn an_agent_whose_clock_is_a_year_off() {
     let up = Up::start();
     let token = up.token("agent", &["--uses", "2"]);
     let clocks = [Wrong::by(Offset::Ahead(YEAR)), Wrong::by(Offset::Behind(YEAR))];
-    let network = library::network();
     let mut agents = Vec::new();
     for (n, clock) in clocks.iter().enumerate() {
         let subject = format!("off-{n}");
@@ -161,7 +160,7 @@ async fn an_agent_whose_clock_is_a_year_off() {
                 &token,
                 &subject,
                 clock.clone(),
-                network.clone(),
+                library::network(clock.clone()),
                 n as u64,
                 None,
             )

@@ -43,7 +43,7 @@ async fn five_hundred_agents_from_one_address() {
     let url = controller.url();
     let token = controller.token("agent", &["--uses", &AGENTS.to_string()]);
     let clock = Arc::new(SystemClock::new());
-    let network = library::network();
+    let network = library::network(clock.clone());
 
     let began = clock.mono();
     let joins = Arc::new(Semaphore::new(JOINS));

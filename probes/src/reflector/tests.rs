@@ -51,9 +51,13 @@ fn sequence_numbers_wrap() {
 #[test]
 fn residence_is_filled_in_when_the_echo_leaves() {
     let body = echo(&mut reflector(), 1, 0);
-    let sent = body.sent_after(Mono::from_micros(5), Mono::from_micros(30));
+    let sent = body.sent_after(Mono::from_micros(5).into(), Mono::from_micros(30));
     assert_eq!(sent.residence_us, 25);
-    assert_eq!(body.sent_after(Mono::from_micros(5), Mono::ZERO).residence_us, 0);
+    assert_eq!(
+        body.sent_after(Mono::from_micros(5).into(), Mono::ZERO)
+            .residence_us,
+        0
+    );
 }
 
 #[test]

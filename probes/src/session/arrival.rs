@@ -19,7 +19,10 @@ pub struct Arrival {
 /// Whether this machine stood still between the network and the reading of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Stall {
+    /// Nobody looked: `at` is when it was read. [`crate::StallWatch`] judges by this machine's lateness.
     #[default]
+    Unknown,
+    /// It did not.
     None,
     /// It did, and `at` has been corrected.
     Corrected,
@@ -31,7 +34,7 @@ impl From<Mono> for Arrival {
     fn from(at: Mono) -> Self {
         Self {
             at,
-            stall: Stall::None,
+            stall: Stall::Unknown,
         }
     }
 }
@@ -123,7 +126,7 @@ impl ProbeSession {
         self.probes[at].overtaken = body.ahead > 0;
         let reordered_down = current && self.is_overtaken(body);
         let sample = measure(seq, &probe, arrival, body, steps);
-        let stalled = arrival.stall != Stall::None;
+        let stalled = matches!(arrival.stall, Stall::Corrected | Stall::Suspect);
         if in_time {
             let trusted = arrival.stall != Stall::Suspect;
             self.silence.echoed(seq, trusted.then_some(rtt));

@@ -40,7 +40,7 @@ impl Peer {
         LinkEcho {
             session: probe.session,
             seq: probe.seq,
-            body: body.sent_after(recv, recv + Duration::from_millis(2)),
+            body: body.sent_after(recv.into(), recv + Duration::from_millis(2)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The probe of one link and its echo.
 
 use super::{AckRanges, Kind, WireError, open, pad, reader::Reader};
-use crate::{Mono, SessionId};
+use crate::{Arrival, Mono, SessionId, Stall};
 
 /// A probe of one link, or what a route probe carries of its session: 23 B before padding.
 ///
@@ -57,7 +57,8 @@ pub struct EchoBody {
     pub epoch: u32,
     /// When the probe came in, in µs on the reflector's monotonic clock.
     pub recv_us: i64,
-    /// From then until the echo went out, in µs.
+    /// From then until the echo went out, in µs; [`Self::UNKNOWN_RESIDENCE`] if the reflector cannot tell
+    /// when the probe came in.
     pub residence_us: u32,
     /// Different probes received in this session so far, this one included: its place in the order
     /// of arrival.
@@ -73,10 +74,18 @@ impl EchoBody {
     /// The most bytes that a body takes: the fixed part and 16 pairs of three-byte numbers.
     pub(super) const MAX_LEN: usize = 25 + AckRanges::MAX * 2 * 3;
 
+    /// Longer than any echo is waited for, so that nothing can be measured with it.
+    pub const UNKNOWN_RESIDENCE: u32 = u32::MAX;
+
     /// The same, going out at `send` where it came in at `recv`, both on the reflector's clock.
     #[must_use]
-    pub fn sent_after(mut self, recv: Mono, send: Mono) -> Self {
-        self.residence_us = u32::try_from(send.since(recv).as_micros()).unwrap_or(u32::MAX);
+    pub fn sent_after(mut self, recv: Arrival, send: Mono) -> Self {
+        self.residence_us = match recv.stall {
+            Stall::Suspect => Self::UNKNOWN_RESIDENCE,
+            Stall::Unknown | Stall::None | Stall::Corrected => {
+                u32::try_from(send.since(recv.at).as_micros()).unwrap_or(Self::UNKNOWN_RESIDENCE)
+            }
+        };
         self
     }
 
@@ -112,7 +121,7 @@ impl EchoBody {
 /// | 9 | 4 | sequence number |
 /// | 13 | 4 | epoch |
 /// | 17 | 8 | received, µs |
-/// | 25 | 4 | residence, µs |
+/// | 25 | 4 | residence, µs; all ones if not known |
 /// | 29 | 4 | count |
 /// | 33 | 2 | ahead |
 /// | 35 | 2 | base |

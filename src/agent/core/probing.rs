@@ -46,25 +46,36 @@ impl Core {
         self.prober.local_drop(probe.key, probe.seq);
     }
 
-    /// A datagram from an edge, received at `at`.
-    pub fn datagram(&mut self, edge: EdgeId, datagram: &[u8], at: Mono, sent_now: impl FnOnce() -> Mono) {
-        self.edges.heard(edge, at);
+    /// The probe left this machine at `at`.
+    pub fn probe_sent(&mut self, probe: &Probe, at: Mono) {
+        self.prober.on_sent(probe.key, probe.seq, at);
+    }
+
+    /// A datagram from an edge.
+    pub fn datagram(
+        &mut self,
+        edge: EdgeId,
+        datagram: &[u8],
+        arrival: Arrival,
+        sent_now: impl FnOnce() -> Mono,
+    ) {
+        self.edges.heard(edge, arrival.at);
         match Kind::of(datagram) {
             Ok(Kind::LinkEcho) => match LinkEcho::parse(datagram) {
                 Ok(echo) if self.prober.key(echo.session) == Some(Key::Link(edge)) => {
-                    self.prober.link_echo(at, &echo);
+                    self.prober.link_echo(arrival, &echo);
                 }
                 Ok(_) => self.counters.refused += 1,
                 Err(_) => self.counters.malformed += 1,
             },
-            Ok(Kind::RouteEcho) => self.route_echo(edge, datagram, at),
-            Ok(Kind::RouteProbe) => self.route_probe(edge, datagram, at, sent_now),
+            Ok(Kind::RouteEcho) => self.route_echo(edge, datagram, arrival),
+            Ok(Kind::RouteProbe) => self.route_probe(edge, datagram, arrival, sent_now),
             Ok(Kind::LinkProbe) => self.counters.refused += 1,
             Err(_) => self.counters.malformed += 1,
         }
     }
 
-    pub(super) fn route_echo(&mut self, edge: EdgeId, datagram: &[u8], at: Mono) {
+    pub(super) fn route_echo(&mut self, edge: EdgeId, datagram: &[u8], arrival: Arrival) {
         let Ok(echo) = RouteEcho::parse(datagram) else {
             self.counters.malformed += 1;
             return;
@@ -72,9 +83,9 @@ impl Core {
         let mine = echo.header.step_at_agent(self.me) == Ok(AgentStep::Home);
         match self.prober.key(echo.session()) {
             Some(Key::Route(leg, route)) if mine && route.entry() == Some(edge) => {
-                if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(at, &echo) {
+                if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(arrival, &echo) {
                     let rtt = Duration::from_micros(sample.rtt_us.into());
-                    self.legs.sample(leg, route, echo.header.seq, at, rtt);
+                    self.legs.sample(leg, route, echo.header.seq, arrival.at, rtt);
                 }
             }
             _ => self.counters.refused += 1,
@@ -86,7 +97,7 @@ impl Core {
         &mut self,
         edge: EdgeId,
         datagram: &[u8],
-        at: Mono,
+        arrival: Arrival,
         now: impl FnOnce() -> Mono,
     ) {
         let Ok(probe) = RouteProbe::parse(datagram) else {
@@ -100,13 +111,13 @@ impl Core {
             return;
         }
         let origin = probe.header.origin;
-        let reception = self
-            .reflector
-            .receive(origin, probe.session(), probe.header.seq, probe.floor, at);
+        let reception =
+            self.reflector
+                .receive(origin, probe.session(), probe.header.seq, probe.floor, arrival.at);
         if let Reception::Echo(body) = reception {
             let mut answer = Vec::with_capacity(datagram.len());
             probe
-                .answer(body.sent_after(at, now()))
+                .answer(body.sent_after(arrival, now()))
                 .write(&mut answer, datagram.len());
             self.counters.answered += 1;
             self.out.push_back(Output::Datagram(edge, answer));

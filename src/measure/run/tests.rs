@@ -7,22 +7,15 @@ use tokio::net::UdpSocket;
 
 use super::*;
 use crate::{
-    clock::SystemClock,
     edge::{self, Standalone},
     identity::{Ca, Standing, Subject, TrustedTime, system_rng},
-    transport::UdpNetwork,
 };
 
 const MS: Duration = Duration::from_millis(1);
 const SIZE: usize = 600;
 
 fn machine() -> Machine {
-    Machine {
-        clock: Arc::new(SystemClock::new()),
-        network: Arc::new(UdpNetwork::new()),
-        seed: system_rng().random(),
-        repeatable: false,
-    }
+    Machine::system(system_rng().random())
 }
 
 fn standalone() -> Standalone {

@@ -8,7 +8,7 @@ use corridor_probes::{
 };
 
 use super::*;
-use crate::{clock::SystemClock, identity::system_rng, transport::UdpNetwork};
+use crate::{clock::SystemClock, identity::system_rng};
 
 /// What happens to the n-th packet that comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +21,7 @@ enum Way {
 }
 
 fn machine() -> Machine {
-    Machine {
-        clock: Arc::new(SystemClock::new()),
-        network: Arc::new(UdpNetwork::new()),
-        seed: system_rng().random(),
-        repeatable: false,
-    }
+    Machine::system(system_rng().random())
 }
 
 /// A reflector on a thread of its own, until nothing has come for some seconds. Its clock is an hour ahead.

@@ -5,15 +5,10 @@ use rand::RngExt as _;
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::{clock::SystemClock, identity::system_rng, transport::UdpNetwork};
+use crate::{clock::SystemClock, identity::system_rng};
 
 fn service(key: Option<StampKey>) -> StampService {
-    let machine = Machine {
-        clock: Arc::new(SystemClock::new()),
-        network: Arc::new(UdpNetwork::new()),
-        seed: system_rng().random(),
-        repeatable: false,
-    };
+    let machine = Machine::system(system_rng().random());
     let listen = "127.0.0.1:0".parse().unwrap();
     StampService::start(&machine, StampSetup { listen, key }).unwrap()
 }

@@ -18,6 +18,7 @@ use super::{
         close::CloseCode,
         config::{self, Kind},
         connection::Connection,
+        packets::PacketLog,
     },
     EndpointStats, ServerSetup,
 };
@@ -60,11 +61,19 @@ impl Acceptor {
     pub(super) fn start(
         endpoint: quinn::Endpoint,
         clock: Arc<dyn Clock>,
+        log: Arc<PacketLog>,
         setup: watch::Receiver<ServerSetup>,
         established: mpsc::Sender<Connection>,
     ) -> Self {
         let figures = Arc::<Figures>::default();
-        let task = tokio::spawn(accept(endpoint, clock, setup, established, Arc::clone(&figures)));
+        let handshake = Handshake {
+            clock,
+            log,
+            setup,
+            established,
+            figures: Arc::clone(&figures),
+        };
+        let task = tokio::spawn(accept(endpoint, handshake));
         Self {
             figures,
             task: task.abort_handle(),
@@ -93,13 +102,8 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-async fn accept(
-    endpoint: quinn::Endpoint,
-    clock: Arc<dyn Clock>,
-    setup: watch::Receiver<ServerSetup>,
-    established: mpsc::Sender<Connection>,
-    figures: Arc<Figures>,
-) {
+async fn accept(endpoint: quinn::Endpoint, handshake: Handshake) {
+    let figures = &handshake.figures;
     let mut handshakes = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
         while handshakes.try_join_next().is_some() {}
@@ -116,20 +120,16 @@ async fn accept(
             }
             Admission::Handshake => {
                 figures.pending.fetch_add(1, Ordering::Relaxed);
-                let handshake = Handshake {
-                    clock: Arc::clone(&clock),
-                    setup: setup.clone(),
-                    established: established.clone(),
-                    figures: Arc::clone(&figures),
-                };
-                handshakes.spawn(handshake.run(incoming));
+                handshakes.spawn(handshake.clone().run(incoming));
             }
         }
     }
 }
 
+#[derive(Clone)]
 struct Handshake {
     clock: Arc<dyn Clock>,
+    log: Arc<PacketLog>,
     setup: watch::Receiver<ServerSetup>,
     established: mpsc::Sender<Connection>,
     figures: Arc<Figures>,
@@ -154,7 +154,7 @@ impl Handshake {
         };
         let setup = self.setup.borrow().clone();
         let kind_of = |alpn: &[u8], has_certificate| kind_of(&setup, alpn, has_certificate);
-        match Connection::accepted(quinn, Arc::clone(&self.clock), kind_of) {
+        match Connection::accepted(quinn, Arc::clone(&self.clock), Arc::clone(&self.log), kind_of) {
             Ok(connection) => {
                 self.figures.accepted.fetch_add(1, Ordering::Relaxed);
                 // Where the queue is full this waits, and still counts as a handshake, so that a service

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     proto::ALPN,
     sim::{HostSpec, LinkShape, Loss, NatKind, SimClock, SimHost, SimNetwork},
-    transport::{Closed, LocalDrop, SendOutcome, StreamRate},
+    transport::{Closed, LocalDrop, Received, SendOutcome, StreamRate},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -75,7 +75,7 @@ impl Sim {
 /// Echoes until the connection ends.
 pub(super) fn echo(connection: Connection) {
     tokio::spawn(async move {
-        while let Ok((data, _)) = connection.read_datagram().await {
+        while let Ok(Received { data, .. }) = connection.read_datagram().await {
             connection.send_datagram(data);
         }
     });
@@ -91,9 +91,9 @@ async fn round_trips_are_exact() {
     for n in 0..3_000u32 {
         let sent = sim.now();
         client.send_datagram(Bytes::copy_from_slice(&n.to_be_bytes()));
-        let (data, at) = client.read_datagram().await.unwrap();
+        let Received { data, arrival } = client.read_datagram().await.unwrap();
         assert_eq!(
-            (data.as_ref(), at.since(sent)),
+            (data.as_ref(), arrival.at.since(sent)),
             (n.to_be_bytes().as_ref(), 100 * MS)
         );
         tokio::time::sleep(20 * MS).await;
@@ -153,7 +153,7 @@ async fn a_nat_that_rebinds_moves_the_connection() {
     sim.net.rebind_nat(nat, Some(ip("203.0.113.6"))).unwrap();
     for _ in 0..10 {
         client.send_datagram(Bytes::from_static(b"here"));
-        let (data, _) = client.read_datagram().await.unwrap();
+        let Received { data, .. } = client.read_datagram().await.unwrap();
         assert_eq!(data, b"here".as_slice());
     }
     assert_eq!(server.remote_address().ip(), ip("203.0.113.6"));
@@ -203,7 +203,7 @@ async fn a_machine_sleeps_and_its_connection_goes_on() {
     assert!(sim.net.counters(&sim.edge, &sim.agent).lost_unreachable >= 1);
     assert_eq!(client.try_read_datagram(), None);
     client.send_datagram(Bytes::from_static(b"awake"));
-    assert_eq!(client.read_datagram().await.unwrap().0, b"awake".as_slice());
+    assert_eq!(client.read_datagram().await.unwrap().data, b"awake".as_slice());
 
     // Longer than the idle time-out: the edge has forgotten it, and says so when it is heard again.
     sim.agent.sleep(Duration::from_secs(300));
@@ -224,7 +224,7 @@ async fn a_host_that_changes_networks_migrates_on_rebind() {
     changes.changed().await.unwrap();
     sim.pair.client.rebind().unwrap();
     client.send_datagram(Bytes::from_static(b"moved"));
-    assert_eq!(client.read_datagram().await.unwrap().0, b"moved".as_slice());
+    assert_eq!(client.read_datagram().await.unwrap().data, b"moved".as_slice());
     assert_eq!(server.remote_address().ip(), ip("192.0.2.77"));
 }
 
