@@ -124,6 +124,10 @@ pub struct LinkStatus {
     pub owd_error_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<f64>,
+    /// Share of the newest window's answers whose times do not count, since the prober's machine or the far
+    /// end stood still; their arrival does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_out: Option<f64>,
     /// Age of the newest window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,

@@ -54,7 +54,9 @@ impl Args {
         ))?;
         output::line(section("links", status.links.len()))?;
         output::line(output::table(
-            ["FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "AGE s"],
+            [
+                "FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "KEPT OUT", "AGE s",
+            ],
             status.links.into_iter().map(|l| {
                 [
                     l.from,
@@ -64,6 +66,7 @@ impl Args {
                     output::percent(l.loss),
                     l.sent.to_string(),
                     l.lost.to_string(),
+                    output::percent(l.kept_out),
                     output::ms(l.age_s),
                 ]
             }),

@@ -241,6 +241,11 @@ pub fn losses(ledger: &proto::Ledger) -> (Option<f64>, Option<f64>) {
     )
 }
 
+/// Share of the answers whose times were not to be trusted.
+pub fn kept_out(ledger: &proto::Ledger) -> Option<f64> {
+    (ledger.received > 0).then(|| f64::from(ledger.excluded) / f64::from(ledger.received))
+}
+
 /// When a window ended, in the controller's time.
 pub fn end(window: &proto::Window) -> Wall {
     Wall::from_micros(

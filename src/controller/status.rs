@@ -108,6 +108,7 @@ impl Core {
             owd_ms: None,
             owd_error_ms: None,
             jitter_ms: None,
+            kept_out: link.window.ledger.as_ref().and_then(links::kept_out),
             age_s: Some(now.since(link.at).as_secs_f64()),
         };
         vec![

@@ -83,6 +83,8 @@ export interface LinkStatus {
   owd_ms?: number
   owd_error_ms?: number
   jitter_ms?: number
+  /** Share of the newest window's answers whose times do not count: a machine stood still. */
+  kept_out?: number
   age_s?: number
 }
 

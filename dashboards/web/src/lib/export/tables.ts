@@ -49,7 +49,7 @@ export function agentsCsv(rows: readonly AgentRow[]): string {
 
 export function linksCsv(rows: readonly LinkStatus[]): string {
   return csv(
-    ['from', 'to', 'window_s', 'sent', 'lost', 'loss', 'rtt_p50_ms', 'rtt_p95_ms', 'owd_ms', 'owd_error_ms', 'jitter_ms', 'age_s'],
+    ['from', 'to', 'window_s', 'sent', 'lost', 'loss', 'rtt_p50_ms', 'rtt_p95_ms', 'owd_ms', 'owd_error_ms', 'jitter_ms', 'kept_out', 'age_s'],
     rows.map((row) => [
       row.from,
       row.to,
@@ -62,6 +62,7 @@ export function linksCsv(rows: readonly LinkStatus[]): string {
       row.owd_ms,
       row.owd_error_ms,
       row.jitter_ms,
+      row.kept_out,
       row.age_s,
     ]),
   )
