@@ -168,4 +168,10 @@ impl Edge {
             last_end: None,
         }
     }
+
+    /// Connected, and greeted by the edge: an edge that refuses an agent does so after the handshake, when the
+    /// agent's side of the connection stands already.
+    pub fn is_welcome(&self) -> bool {
+        self.connection.is_some() && self.boot != 0
+    }
 }

@@ -80,7 +80,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
             let totals = session.map(|s| s.totals()).unwrap_or_default();
             EdgeReport {
                 name: edge.info.name.clone(),
-                connected: edge.connection.is_some(),
+                connected: edge.is_welcome(),
                 draining: edge.draining,
                 rtt_ms: session.and_then(|s| s.usual_rtt()).map(|d| d.as_secs_f64() * 1e3),
                 heard_s: edge.heard.map(|at| now.mono.since(at).as_secs_f64()),

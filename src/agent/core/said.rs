@@ -98,7 +98,7 @@ impl Core {
         let restarted = self
             .edges
             .get(id)
-            .is_some_and(|e| e.connection.is_some() && e.boot != 0 && info.boot != 0 && e.boot != info.boot);
+            .is_some_and(|e| e.is_welcome() && info.boot != 0 && e.boot != info.boot);
         if restarted {
             let wanted = self.reports.uplink == Some(id);
             self.control(id, agent_to_edge::Body::UseUplink(proto::UseUplink { wanted }));

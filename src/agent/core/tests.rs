@@ -51,6 +51,22 @@ fn said(core: &mut Core) -> Vec<(EdgeId, agent_to_edge::Body)> {
         .collect()
 }
 
+#[test]
+fn an_edge_that_has_not_greeted_may_still_refuse() {
+    let mut core = agent();
+    core.connected(NEAR, 1, now(100));
+    let shown = |core: &Core| super::super::status::report(core, "s", now(100)).edges[0].connected;
+    assert!(!shown(&core));
+    let greeting = proto::EdgeHello {
+        boot: 5,
+        ..proto::EdgeHello::default()
+    };
+    core.edge_said(NEAR, edge_to_agent::Body::Hello(greeting), now(120));
+    assert!(shown(&core));
+    core.disconnected(NEAR, 1, "revoked", now(200));
+    assert!(!shown(&core));
+}
+
 /// Lets an hour pass, waking up only when the agent wants to; answers how often that was.
 fn wakeups_of_an_hour(core: &mut Core, from_ms: i64) -> u32 {
     let mut at = now(from_ms);
