@@ -6,10 +6,12 @@
 //! | which edges are connected, heard, draining | `edges.rs` |
 //! | which plans are held, which route is in use | `legs.rs`, `outcomes.rs` |
 //! | how often is what probed | `rates.rs` |
+//! | what may go over the line, and what did | `budget.rs` |
 //! | by which edge does it report | `uplink.rs`, `outbox.rs` |
 //! | what is kept on disk | `disk.rs` |
 //! | when is an edge dialled | `dial.rs` |
 
+mod budget;
 mod core;
 mod dial;
 mod disk;

@@ -13,6 +13,8 @@ use std::{
 pub use defaults::*;
 use layers::section;
 
+pub use crate::metered::Metered;
+
 /// Everything that can be configured. What is `None` was not said; its default depends on where the
 /// service runs (see [`defaults`]).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +36,8 @@ section! {
         idle_kbps: u32,
         /// The same, while in a class.
         in_class_kbps: u32,
+        /// Whether the line is paid by the byte, so that budgets are lower: auto, yes or no.
+        metered: Metered,
         /// Pads link probes and their echoes to this many bytes of datagram payload.
         link_probe_size: u16,
         /// The same for route probes.
@@ -89,6 +93,8 @@ section! {
         lost_after_s: u32,
         agent_idle_kbps: u32,
         agent_in_class_kbps: u32,
+        /// What all agents behind one public address may use together, each way, kbit/s of IP bytes.
+        site_budget_kbps: u32,
     }
 }
 
@@ -205,6 +211,7 @@ impl Config {
                 "controller.agent_in_class_kbps",
                 self.controller.agent_in_class_kbps,
             ),
+            ("controller.site_budget_kbps", self.controller.site_budget_kbps),
         ] {
             if kbps.is_some_and(|k| k < MIN_BUDGET_KBPS) {
                 problems.push(format!(

@@ -13,6 +13,7 @@ pub mod host;
 pub mod identity;
 pub mod machine;
 pub mod measure;
+mod metered;
 mod prober;
 pub mod proto;
 mod remembered;

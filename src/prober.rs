@@ -81,6 +81,11 @@ impl<K: Ord + Copy> Prober<K> {
         }
     }
 
+    /// How `key` is probed now.
+    pub fn pattern(&self, key: K) -> Option<Pattern> {
+        self.schedule.pattern(key)
+    }
+
     pub fn session(&self, key: K) -> Option<&ProbeSession> {
         self.sessions.get(&key)
     }

@@ -52,6 +52,7 @@ pub struct Rest {
     pub wall: Wall,
     /// Bound of the estimate of the controller's time.
     pub time_error: Option<Duration>,
+    pub traffic: Option<proto::Traffic>,
 }
 
 impl Reporter {
@@ -119,6 +120,7 @@ impl Reporter {
             events: std::mem::take(&mut self.events),
             host: Some(rest.host),
             legs: rest.legs,
+            traffic: rest.traffic,
         }
     }
 }

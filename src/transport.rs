@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what is a machine's network | `network.rs` |
 //! | how are real sockets opened and counted | `udp.rs` |
+//! | how many bytes went over the line | `traffic.rs` |
 //! | who notices that addresses changed | `interfaces.rs` |
 //! | which timeouts, buffers and windows, and why | `config.rs` |
 //! | which address answers first, how handshakes are accepted | `endpoint.rs` |
@@ -38,6 +39,7 @@ mod seed;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod udp;
 
 pub use breaker::{Breaker, BreakerInterval};
@@ -49,4 +51,5 @@ pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, Endpoin
 pub use network::{BindError, DatagramSocket, Network, SocketCounters};
 pub use packets::{PacketLog, STALL};
 pub use stream::{ControlReceiver, ControlSender, StreamError};
+pub use traffic::header;
 pub use udp::UdpNetwork;

@@ -1,10 +1,12 @@
 //! When a probe is sent: one fixed grid a process, and on it the slots of every session.
 
 mod pattern;
+mod spread;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use pattern::{Pattern, PatternError};
+pub use spread::Spread;
 
 use crate::Mono;
 

@@ -1,7 +1,7 @@
 //! How often is what probed, and what does that cost?
 //!
 //! A process has one grid of 100 ms steps. Per probe, IP bytes out and back, acknowledgements
-//! included, on a QUIC connection:
+//! included, on a QUIC connection over IPv4:
 //!
 //! | | out | back |
 //! |---|---|---|
@@ -10,11 +10,20 @@
 //!
 //! Idle, with 8 candidate edges, each direction's larger side:
 //! best edge 1/s · 151 B · 8 = 1.2 kbit/s; 7 others · 5 probes a minute · 151 B · 8 = 0.7 kbit/s:
-//! 1.9 of 10 kbit/s; the rest is for reports, traces and reconnecting.
+//! 1.9 of 10 kbit/s; the rest is for reports, traces and reconnecting. The others take turns over the
+//! minute ([`crate::Spread`]), each probe beside one to the best edge: two in a second at most, and no
+//! wake-up of their own.
 //!
 //! In class, with 3 routes installed and 5 other candidates:
 //! 3 · 10/s · 204 B · 8 = 49.0 kbit/s back (42.2 out); 5 · 1/s · 151 B · 8 = 6.0 kbit/s out (4.9
 //! back): 53.9 of 60 kbit/s back, 48.3 out, where reports go.
+//!
+//! At risk, the same with the other candidates at 2/s, since one of them may be needed next:
+//! 49.0 + 9.8 = 58.8 of 60 kbit/s back, 42.2 + 12.1 = 54.3 out.
+//!
+//! On a metered line, idle: best edge 1/2 s · 151 B · 8 = 0.6 kbit/s, others once a minute 0.1: 0.7 of
+//! 2 kbit/s, of which reports have 1. In class: 3 · 5/s · 204 B · 8 = 24.5 kbit/s back (21.1 out), others
+//! 1/2 s 2.5 (3.0 out): 27.0 of 30 kbit/s, 24.1 out.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -30,6 +39,18 @@ pub struct Bytes {
     pub back: u64,
 }
 
+impl std::ops::Add for Bytes {
+    type Output = Self;
+
+    /// Stays at the largest number there is.
+    fn add(self, other: Self) -> Self {
+        Self {
+            out: self.out.saturating_add(other.out),
+            back: self.back.saturating_add(other.back),
+        }
+    }
+}
+
 /// A link probe and its echo.
 pub const LINK_PROBE: Bytes = Bytes { out: 151, back: 123 };
 
@@ -38,11 +59,6 @@ pub const ROUTE_PROBE: Bytes = Bytes {
     out: LINK_PROBE.out + 25,
     back: LINK_PROBE.back + 81,
 };
-
-/// Bits a second, each way, when nothing else is set.
-pub const IDLE_BUDGET: u64 = 10_000;
-/// See [`IDLE_BUDGET`].
-pub const IN_CLASS_BUDGET: u64 = 60_000;
 
 /// What reports take of it, in bits a second out: a report of 10 s in class is up to 5 kB with its
 /// samples and framing, an idle one of 60 s as much.
@@ -60,10 +76,14 @@ const fn every(steps: u32) -> Pattern {
 const SECOND: u32 = 10;
 const MINUTE: u32 = 600;
 
-/// Five probes, 100 ms apart, once a minute: enough for a median and to see loss, and one waking of
-/// the radio.
-const BURST: Pattern = match (NonZeroU32::new(5), NonZeroU32::new(MINUTE)) {
-    (Some(five), Some(minute)) => match Pattern::burst(five, NonZeroU32::MIN, minute) {
+/// Five probes, a second apart, once a minute: enough for a median and to see loss. The best edge is probed
+/// at the same steps, so that nothing wakes up for these.
+const BURST: Pattern = match (
+    NonZeroU32::new(5),
+    NonZeroU32::new(SECOND),
+    NonZeroU32::new(MINUTE),
+) {
+    (Some(five), Some(second), Some(minute)) => match Pattern::burst(five, second, minute) {
         Ok(burst) => burst,
         Err(_) => every(MINUTE),
     },
@@ -80,10 +100,28 @@ pub const BEST_EDGE: &[Pattern] = &[
 ];
 /// Other candidates while idle.
 pub const IDLE_CANDIDATE: &[Pattern] = &[BURST, every(MINUTE), every(5 * MINUTE)];
-/// Installed routes in class.
-pub const ROUTE: &[Pattern] = &[every(1), every(2), every(5), every(SECOND), every(2 * SECOND)];
+/// Installed routes in class. The last two are for sites that many agents share.
+pub const ROUTE: &[Pattern] = &[
+    every(1),
+    every(2),
+    every(5),
+    every(SECOND),
+    every(2 * SECOND),
+    every(5 * SECOND),
+    every(10 * SECOND),
+];
 /// Other candidates in class.
 pub const CLASS_CANDIDATE: &[Pattern] = &[
+    every(SECOND),
+    every(2 * SECOND),
+    every(5 * SECOND),
+    BURST,
+    every(MINUTE),
+    every(5 * MINUTE),
+];
+/// Other candidates while a leg is at risk.
+pub const RISK_CANDIDATE: &[Pattern] = &[
+    every(SECOND / 2),
     every(SECOND),
     every(2 * SECOND),
     every(5 * SECOND),
@@ -99,6 +137,17 @@ pub struct Group {
     /// Patterns by falling rate; the first is wanted. Not empty.
     pub ladder: &'static [Pattern],
     pub probe: Bytes,
+    /// What comes with each probe beside it: an equal one of the peer, and its echo.
+    pub peer: Bytes,
+}
+
+/// Bits a second, each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of what this process sends for itself, and gets for that.
+    pub own: Bytes,
+    /// Of what its line carries, peers' probes included; `None` if that is nobody else's.
+    pub line: Option<Bytes>,
 }
 
 /// What fits.
@@ -106,7 +155,7 @@ pub struct Group {
 pub struct Fit {
     /// Of each group, in the order given; none for a group without a ladder.
     pub patterns: Vec<Option<Pattern>>,
-    /// Bits a second, each way.
+    /// Bits a second, each way, without what peers send.
     pub load: Bytes,
     /// Something is probed less often than wanted.
     pub reduced: bool,
@@ -114,13 +163,16 @@ pub struct Fit {
     pub over_budget: bool,
 }
 
-/// Fits the groups, the most important first, into `budget` bits a second each way: each in turn gets
-/// the highest rate that leaves those after it at least their lowest.
-pub fn fit(groups: &[Group], budget: Bytes) -> Fit {
+/// Fits the groups, the most important first, into the limits: each in turn gets the highest rate that
+/// leaves those after it at least their lowest. Then `down` rungs are taken away again, from the least
+/// important groups first.
+pub fn fit(groups: &[Group], limits: Limits, down: u32) -> Fit {
     let mut rungs: Vec<_> = groups.iter().map(|g| g.ladder.len().saturating_sub(1)).collect();
     let fits = |rungs: &[usize]| {
-        let load = load(groups, rungs);
-        load.out <= budget.out && load.back <= budget.back
+        let own = load(groups, rungs, |g| g.probe);
+        let peers = load(groups, rungs, |g| g.peer);
+        let within = |load: Bytes, limit: Bytes| load.out <= limit.out && load.back <= limit.back;
+        within(own, limits.own) && limits.line.is_none_or(|line| within(own + peers, line))
     };
     let over_budget = !fits(&rungs);
     for group in 0..groups.len() {
@@ -132,13 +184,20 @@ pub fn fit(groups: &[Group], budget: Bytes) -> Fit {
             })
             .unwrap_or(lowest);
     }
+    for _ in 0..down {
+        let above_last = |n: &usize| groups[*n].count > 0 && rungs[*n] + 1 < groups[*n].ladder.len();
+        match (0..groups.len()).rev().find(above_last) {
+            Some(least) => rungs[least] += 1,
+            None => break,
+        }
+    }
     Fit {
         patterns: groups
             .iter()
             .zip(&rungs)
             .map(|(g, &rung)| g.ladder.get(rung).copied())
             .collect(),
-        load: load(groups, &rungs),
+        load: load(groups, &rungs, |g| g.probe),
         reduced: groups
             .iter()
             .zip(&rungs)
@@ -147,48 +206,13 @@ pub fn fit(groups: &[Group], budget: Bytes) -> Fit {
     }
 }
 
-/// Patterns while idle: of the best edge, and of each of the `others`. `budget` is in bits a second.
-pub fn idle(others: u32, budget: u64) -> Fit {
-    let groups = [
-        Group {
-            count: 1,
-            ladder: BEST_EDGE,
-            probe: LINK_PROBE,
-        },
-        Group {
-            count: others,
-            ladder: IDLE_CANDIDATE,
-            probe: LINK_PROBE,
-        },
-    ];
-    fit(&groups, less_reports(budget, IDLE_REPORTS))
+/// Steps down that make a difference: beyond them every group is on its last rung.
+pub fn rungs(groups: &[Group]) -> u32 {
+    let each = groups.iter().filter(|g| g.count > 0).map(|g| g.ladder.len() - 1);
+    u32::try_from(each.sum::<usize>()).unwrap_or(u32::MAX)
 }
 
-/// Patterns in class: of each of the installed `routes`, and of each of the `others`.
-pub fn in_class(routes: u32, others: u32, budget: u64) -> Fit {
-    let groups = [
-        Group {
-            count: routes,
-            ladder: ROUTE,
-            probe: ROUTE_PROBE,
-        },
-        Group {
-            count: others,
-            ladder: CLASS_CANDIDATE,
-            probe: LINK_PROBE,
-        },
-    ];
-    fit(&groups, less_reports(budget, IN_CLASS_REPORTS))
-}
-
-fn less_reports(budget: u64, reports: u64) -> Bytes {
-    Bytes {
-        out: budget.saturating_sub(reports),
-        back: budget,
-    }
-}
-
-fn load(groups: &[Group], rungs: &[usize]) -> Bytes {
+fn load(groups: &[Group], rungs: &[usize], of: impl Fn(&Group) -> Bytes) -> Bytes {
     let mut sum = Bytes::default();
     for (group, &rung) in groups.iter().zip(rungs) {
         let Some(pattern) = group.ladder.get(rung) else {
@@ -200,71 +224,14 @@ fn load(groups: &[Group], rungs: &[usize]) -> Bytes {
             let up = probes * u128::from(bytes) * 8 * steps_a_second;
             u64::try_from(up.div_ceil(u128::from(pattern.period().get()))).unwrap_or(u64::MAX)
         };
-        sum.out = sum.out.saturating_add(bits(group.probe.out));
-        sum.back = sum.back.saturating_add(bits(group.probe.back));
+        sum = sum
+            + Bytes {
+                out: bits(of(group).out),
+                back: bits(of(group).back),
+            };
     }
     sum
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_wanted_rates_fit_the_default_budgets() {
-        let idle = idle(7, IDLE_BUDGET);
-        assert_eq!(idle.patterns, [Some(every(10)), Some(BURST)]);
-        assert_eq!(
-            idle.load,
-            Bytes {
-                out: 1_208 + 705,
-                back: 984 + 574
-            }
-        );
-        let class = in_class(3, 5, IN_CLASS_BUDGET);
-        assert_eq!(class.patterns, [Some(every(1)), Some(every(10))]);
-        assert_eq!(
-            class.load,
-            Bytes {
-                out: 42_240 + 6_040,
-                back: 48_960 + 4_920
-            }
-        );
-        assert!(!idle.reduced && !class.reduced && !class.over_budget);
-    }
-
-    #[test]
-    fn candidates_give_way_before_routes_and_what_is_left_goes_to_them() {
-        let table = [
-            // (budget, routes' pattern, others' pattern)
-            (53_880, ROUTE[0], CLASS_CANDIDATE[0]),
-            (53_879, ROUTE[0], CLASS_CANDIDATE[1]),
-            (50_000, ROUTE[0], CLASS_CANDIDATE[2]),
-            (49_000, ROUTE[0], CLASS_CANDIDATE[5]),
-            (48_970, ROUTE[1], CLASS_CANDIDATE[0]),
-            (6_900, ROUTE[4], CLASS_CANDIDATE[3]),
-        ];
-        for (budget, routes, others) in table {
-            let fit = in_class(3, 5, budget);
-            assert_eq!(fit.patterns, [Some(routes), Some(others)], "{budget}");
-            assert!(fit.load.back <= budget && fit.load.out <= budget - IN_CLASS_REPORTS);
-        }
-        let hopeless = in_class(3, 5, 0);
-        assert!(hopeless.over_budget && hopeless.reduced);
-        assert_eq!(
-            hopeless.patterns,
-            [ROUTE.last().copied(), CLASS_CANDIDATE.last().copied()]
-        );
-        let none = in_class(0, 0, 0);
-        assert!(!none.over_budget && !none.reduced);
-    }
-
-    #[test]
-    fn ladders_fall() {
-        for ladder in [BEST_EDGE, IDLE_CANDIDATE, ROUTE, CLASS_CANDIDATE] {
-            let rate = |p: &Pattern| f64::from(p.slots().get()) / f64::from(p.period().get());
-            assert!(ladder.windows(2).all(|w| rate(&w[0]) > rate(&w[1])));
-        }
-        assert_eq!(BURST.slots().get(), 5);
-    }
-}
+mod tests;

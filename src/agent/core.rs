@@ -3,6 +3,7 @@
 
 mod attach;
 mod probing;
+mod rating;
 mod reports;
 mod said;
 
@@ -16,18 +17,23 @@ use corridor_probes::{
     SessionConfig, SlotOutcome, Wall,
     wire::{AgentStep, Kind, LinkEcho, RouteEcho, RouteProbe},
 };
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{
+    budget::{Budget, Ladder, Spent},
     edges::{ConnectionNo, Edges},
     legs::{Happened, LegId, Legs},
     outbox::{self, Outbox, ReportKey},
-    rates, uplink,
+    rates::{self, Allowed, Places, Wanted},
+    uplink,
 };
 use crate::{
+    metered::Metered,
     prober::{GRID, Prober},
     proto::{self, agent_to_edge, edge_to_agent, from_controller, to_controller},
     reporting::{About, Closed, Reporter, Rest},
 };
+use rating::RateState;
 use reports::{REPORT_EVENTS, REPORT_IDLE, report_message};
 
 /// What a probe session measures.
@@ -44,8 +50,12 @@ pub enum Output {
     Dial(proto::EdgeInfo),
     HangUp(EdgeId),
     Control(EdgeId, proto::AgentToEdge),
-    /// An answer to another agent's probe.
-    Datagram(EdgeId, Vec<u8>),
+    /// An answer to another agent's probe, which was so many bytes long.
+    Answer {
+        edge: EdgeId,
+        asked: usize,
+        datagram: Vec<u8>,
+    },
     /// Keep these windows until a report holds them.
     Journal(Vec<proto::Window>),
     /// Keep this report, in place of the journal.
@@ -99,12 +109,14 @@ impl Now {
 }
 
 /// What the operator set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub link_probe_size: usize,
     pub route_probe_size: usize,
-    pub idle_kbps: u32,
-    pub in_class_kbps: u32,
+    /// Budgets that the controller's may be smaller than, but not larger.
+    pub idle_kbps: Option<u32>,
+    pub in_class_kbps: Option<u32>,
+    pub metered: Metered,
     pub version: String,
     pub platform: String,
     pub link_type: String,
@@ -147,6 +159,7 @@ pub struct Core {
     next_step: Mono,
     /// Nothing is probed more often.
     pace: Duration,
+    pub(super) rates: RateState,
     out: VecDeque<Output>,
 }
 
@@ -177,13 +190,14 @@ impl Core {
         edges: Vec<proto::EdgeInfo>,
         now: Mono,
     ) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
         let mut core = Self {
             me,
             boot,
             settings,
             edges: Edges::default(),
             candidates: BTreeMap::new(),
-            prober: Prober::new(now, seed, SessionConfig::default()),
+            prober: Prober::new(now, rng.random(), SessionConfig::default()),
             legs: Legs::default(),
             // Another process must have another epoch.
             reflector: Reflector::new((boot.0 >> 32) as u32 ^ boot.0 as u32, ReflectorLimits::default()),
@@ -192,6 +206,7 @@ impl Core {
             counters: Counters::default(),
             next_step: now,
             pace: Duration::ZERO,
+            rates: RateState::new(rng.random(), now),
             out: VecDeque::new(),
         };
         core.set_candidates(edges, now);
@@ -345,6 +360,9 @@ impl Core {
     fn step(&mut self, now: Now) {
         let every = self.step_every();
         let happened = self.legs.step(now.mono, every, &self.edges, &self.prober);
+        if self.rates.at_risk != self.legs.legs_at_risk() {
+            self.retune(now.mono);
+        }
         self.tell(happened, now);
     }
 

@@ -36,7 +36,7 @@ pub struct Edges {
     edges: BTreeMap<EdgeId, Edge>,
 }
 
-/// Five probes without an answer, and nothing else either.
+/// Five probes without an answer (two where the budget is tight), and nothing else either.
 pub const SILENT: Duration = Duration::from_secs(5);
 
 /// What changed in the set of wanted edges.

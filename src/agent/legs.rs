@@ -1,6 +1,9 @@
 //! The plans that the agent holds, and the route that each leg uses.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corridor_probes::{AgentId, EdgeId, Mono, Route, Wall};
 use serde_json::{Value, json};
@@ -244,6 +247,16 @@ impl Legs {
             leg.at_risk = leg.live.at_risk(now);
         }
         all
+    }
+
+    pub fn legs_at_risk(&self) -> BTreeSet<LegId> {
+        let at_risk = self.legs.values().filter(|leg| leg.at_risk);
+        at_risk.map(|leg| leg.id).collect()
+    }
+
+    /// Whether another agent probes this one: it is the far end of a leg, and this is its.
+    pub fn has_peer(&self) -> bool {
+        self.legs.values().any(|leg| leg.far_agent.is_some())
     }
 
     pub fn at_risk(&self) -> bool {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use corridor_probes::{AgentId, BootId, EdgeId, Mono};
+use corridor_probes::{AgentId, BootId, EdgeId, Mono, tiers::Bytes};
 use rand::RngExt as _;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
+    budget::Spent,
     core::{Core, Now, Output, Settings},
     dial::{Dialer, Dialing, Event},
     disk::{Answer, Disk},
@@ -29,11 +30,12 @@ use crate::{
     host,
     identity::{Source, Standing},
     machine::Machine,
+    metered::Metered,
     proto, remembered,
     spool::Spool,
     store::worker::Worker,
     transport::{
-        CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome, StreamRate,
+        self, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome, StreamRate,
     },
 };
 
@@ -145,6 +147,7 @@ impl Agent {
         let (asks, asked) = mpsc::channel(64);
         let (events_out, events) = mpsc::channel(EVENTS);
         let stop = CancellationToken::new();
+        let metered = setup.settings.metered;
         let core = Core::new(setup.me, boot, rng.random(), setup.settings, setup.edges, now);
         let main = Main {
             core,
@@ -169,6 +172,8 @@ impl Agent {
             next_housekeeping: now,
             next_save: now,
             boot_lead: 0,
+            metered,
+            peers: Bytes::default(),
             machine: setup.machine,
         };
         let span = tracing::info_span!("agent", name = %main.subject);
@@ -219,6 +224,9 @@ struct Main {
     next_save: Mono,
     /// Boot time less monotonic time at the last turn, in nanoseconds.
     boot_lead: i64,
+    metered: Metered,
+    /// IP bytes that peers' probes and their answers took.
+    peers: Bytes,
 }
 
 impl Main {
@@ -372,8 +380,13 @@ impl Main {
                             .close(CloseCode::Done, "control messages are not taken");
                     }
                 }
-                Output::Datagram(edge, datagram) => {
+                Output::Answer {
+                    edge,
+                    asked,
+                    datagram,
+                } => {
                     if let Some(open) = self.connections.get(&edge) {
+                        self.peers = self.peers + answered(&open.connection, asked, datagram.len());
                         let _ = open.connection.send_datagram(datagram.into());
                     }
                 }
@@ -518,6 +531,14 @@ impl Main {
             host.spool_dropped = stats.dropped.reports + stats.dropped.rows;
         }
         self.core.host(host);
+        let (link_type, look) = (&self.core.settings.link_type, !self.machine.repeatable);
+        let metered = self.metered.applies(link_type, look);
+        self.core.set_metered(metered, now);
+        let spent = Spent {
+            line: self.endpoint.stats().traffic,
+            peers: self.peers,
+        };
+        self.core.spent(spent, now);
         self.redial_silent(now);
         let learnt = self.standing.time().read().source == Source::Learnt;
         if learnt && now >= self.next_save {
@@ -574,6 +595,20 @@ pub const EDGES_FILE: &str = "edges.bin";
 /// The edges that the last run was told of; empty if none, or if the file is damaged.
 pub fn saved_edges(data: &std::path::Path) -> Vec<proto::EdgeInfo> {
     remembered::read::<proto::Candidates>(&data.join(EDGES_FILE)).edges
+}
+
+/// What a peer's probe of `asked` bytes and its answer take on the line, in IP bytes. The probe's
+/// acknowledgement goes with the answer; the answer's comes by itself.
+fn answered(connection: &Connection, asked: usize, answer: usize) -> Bytes {
+    /// QUIC's short header, packet number and tag, and the frame's.
+    const PACKET: u64 = 30;
+    /// The same around an acknowledgement alone, and its ranges.
+    const ACKNOWLEDGEMENT: u64 = 42;
+    let header = transport::header(connection.remote_address().ip());
+    Bytes {
+        out: header + PACKET + answer as u64,
+        back: header + PACKET + asked as u64 + header + ACKNOWLEDGEMENT,
+    }
 }
 
 fn stream_rate(in_class: bool) -> StreamRate {

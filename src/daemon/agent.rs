@@ -108,8 +108,9 @@ fn settings(config: &config::Agent) -> Settings {
     Settings {
         link_probe_size: config.link_probe_size.map_or(0, usize::from),
         route_probe_size: config.route_probe_size.map_or(0, usize::from),
-        idle_kbps: config.idle_kbps.unwrap_or(config::IDLE_KBPS),
-        in_class_kbps: config.in_class_kbps.unwrap_or(config::IN_CLASS_KBPS),
+        idle_kbps: config.idle_kbps,
+        in_class_kbps: config.in_class_kbps,
+        metered: config.metered.unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         link_type: config.link_type.clone().unwrap_or_default(),

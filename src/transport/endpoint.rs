@@ -23,6 +23,7 @@ use super::{
     network::{BindError, DatagramSocket, Network, SocketCounters},
     packets::PacketLog,
     seed::{Secrets, TokenTime},
+    traffic::{Counted, Traffic},
 };
 use crate::clock::{self, Clock};
 use accept::Acceptor;
@@ -107,6 +108,8 @@ fn list(attempts: &[(SocketAddr, Closed)]) -> String {
 pub struct EndpointStats {
     /// By socket, in the order of [`EndpointSetup::local`], since the last rebind.
     pub sockets: Vec<SocketCounters>,
+    /// IP bytes that went over its sockets, those before a rebind included.
+    pub traffic: corridor_probes::tiers::Bytes,
     /// Now, both ways.
     pub open_connections: usize,
     pub accepted: u64,
@@ -138,6 +141,7 @@ struct Slot {
     socket: Mutex<Arc<dyn DatagramSocket>>,
     /// Of this socket, and of those that come in its place.
     log: Arc<PacketLog>,
+    traffic: Arc<Traffic>,
 }
 
 /// Peers whose best address is remembered.
@@ -182,10 +186,11 @@ impl Endpoint {
                 Some(server) => Some(server_config(&server.borrow(), &own, &time)?),
                 None => None,
             };
+            let traffic = Arc::default();
             let quinn = quinn::Endpoint::new_with_abstract_socket(
                 own.endpoint.clone(),
                 config,
-                Arc::clone(&socket) as Arc<dyn quinn::AsyncUdpSocket>,
+                counted(&socket, &traffic),
                 Arc::clone(&runtime),
             )
             .map_err(start)?;
@@ -203,6 +208,7 @@ impl Endpoint {
                 local: Mutex::new(bound),
                 socket: Mutex::new(socket),
                 log,
+                traffic,
             });
             secrets.push(own);
         }
@@ -338,6 +344,7 @@ impl Endpoint {
         let mut stats = EndpointStats::default();
         for slot in &self.sockets {
             stats.sockets.push(lock(&slot.socket).counters());
+            stats.traffic = stats.traffic + slot.traffic.total();
             stats.open_connections += slot.quinn.open_connections();
         }
         for acceptor in &self.acceptors {
@@ -368,11 +375,18 @@ fn move_to(slot: &Slot, address: SocketAddr, socket: Arc<dyn DatagramSocket>) ->
     let start = |source| EndpointError::Start { address, source };
     let bound = socket.local_addr().map_err(start)?;
     slot.quinn
-        .rebind_abstract(Arc::clone(&socket) as Arc<dyn quinn::AsyncUdpSocket>)
+        .rebind_abstract(counted(&socket, &slot.traffic))
         .map_err(start)?;
     *lock(&slot.local) = bound;
     *lock(&slot.socket) = socket;
     Ok(())
+}
+
+fn counted(socket: &Arc<dyn DatagramSocket>, traffic: &Arc<Traffic>) -> Arc<dyn quinn::AsyncUdpSocket> {
+    Arc::new(Counted {
+        socket: Arc::clone(socket),
+        traffic: Arc::clone(traffic),
+    })
 }
 
 fn server_config(

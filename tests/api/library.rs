@@ -109,13 +109,10 @@ pub async fn agent(
         standing: material.standing(time, tls::provider()).unwrap(),
         bind: loopback(0),
         settings: Settings {
-            link_probe_size: 0,
-            route_probe_size: 0,
-            idle_kbps: 10,
-            in_class_kbps: 60,
             version: "test".into(),
             platform: "test".into(),
             link_type: "ethernet".into(),
+            ..Settings::default()
         },
         edges: edges.collect(),
         spool: Worker::inline(spool),

@@ -2,12 +2,14 @@
 
 use std::num::NonZeroU32;
 
-/// `burst` slots, `gap` steps apart, at the start of every `period` steps.
+/// `burst` slots, `gap` steps apart, every `period` steps from step `offset` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pattern {
     period: NonZeroU32,
     burst: NonZeroU32,
     gap: NonZeroU32,
+    /// Less than `period`.
+    offset: u32,
 }
 
 /// The slots of one burst reach into the next.
@@ -26,6 +28,7 @@ impl Pattern {
             period: steps,
             burst: NonZeroU32::MIN,
             gap: NonZeroU32::MIN,
+            offset: 0,
         }
     }
 
@@ -34,7 +37,21 @@ impl Pattern {
         if (burst.get() as u64 - 1) * gap.get() as u64 >= period.get() as u64 {
             return Err(PatternError { burst, gap, period });
         }
-        Ok(Self { period, burst, gap })
+        Ok(Self {
+            period,
+            burst,
+            gap,
+            offset: 0,
+        })
+    }
+
+    /// The same, `steps` steps later in its period.
+    pub const fn shifted(self, steps: u32) -> Self {
+        let period = self.period.get() as u64;
+        Self {
+            offset: ((self.offset as u64 + steps as u64) % period) as u32,
+            ..self
+        }
     }
 
     /// Slots in [`Self::period`] steps.
@@ -58,6 +75,7 @@ impl Pattern {
 
     /// How many slots the steps below `step` hold.
     pub(super) fn slots_before(self, step: u64) -> u64 {
+        let step = step.saturating_sub(self.offset.into());
         let (full, rest) = (step / self.period64(), step % self.period64());
         full * self.burst64() + rest.div_ceil(self.gap64()).min(self.burst64())
     }
@@ -74,7 +92,7 @@ impl Pattern {
 
     /// The step of slot number `n`.
     fn nth(self, n: u64) -> u64 {
-        n / self.burst64() * self.period64() + n % self.burst64() * self.gap64()
+        u64::from(self.offset) + n / self.burst64() * self.period64() + n % self.burst64() * self.gap64()
     }
 
     fn period64(self) -> u64 {

@@ -112,6 +112,21 @@ fn bursts_begin_every_period_and_must_fit_it() {
 }
 
 #[test]
+fn a_shifted_pattern_begins_later_and_keeps_its_period() {
+    let mut s = schedule();
+    let burst = Pattern::burst(n(2), n(3), n(10)).unwrap();
+    s.set(1, burst.shifted(4), ms(1_030));
+    let mut sent = Vec::new();
+    while sent.len() < 4 {
+        let at = s.next_wakeup().unwrap();
+        assert_eq!(poll(&mut s, at).len(), 1);
+        sent.push(at);
+    }
+    assert_eq!(sent, [ms(1_430), ms(1_730), ms(2_430), ms(2_730)]);
+    assert_eq!(burst.shifted(9).shifted(2), burst.shifted(1));
+}
+
+#[test]
 fn a_change_of_rate_takes_effect_at_the_next_step_and_repeats_none() {
     let mut s = schedule();
     s.set(1, Pattern::every(n(10)), ms(1_030));
@@ -128,10 +143,12 @@ proptest! {
     /// Against the definition, step by step.
     #[test]
     fn every_slot_is_sent_or_slipped_once(
-        burst in 1u32..6, gap in 1u32..4, extra in 1u32..20,
+        burst in 1u32..6, gap in 1u32..4, extra in 1u32..20, shift in 0u32..40,
         jumps in prop::collection::vec(1i64..900, 1..60),
     ) {
         let pattern = Pattern::burst(n(burst), n(gap), n((burst - 1) * gap + extra)).unwrap();
+        let first = i64::from(shift % pattern.period().get());
+        let pattern = pattern.shifted(shift);
         let mut s = schedule();
         s.set(1, pattern, ms(0));
         let (mut now, mut accounted, mut last_sent) = (1_000, 0, None);
@@ -153,9 +170,9 @@ proptest! {
             }
             let steps = if now < 1_030 { 0 } else { (now - 1_030) / 100 + 1 };
             let period = i64::from(pattern.period().get());
-            let wanted = (0..steps)
+            let wanted = (first..steps)
                 .filter(|k| {
-                    let r = k % period;
+                    let r = (k - first) % period;
                     r % i64::from(gap) == 0 && r / i64::from(gap) < i64::from(burst)
                 })
                 .count();

@@ -1,12 +1,17 @@
 //! Which probes go out and when, and what their echoes say; answers to the probes of others.
 
+use std::num::NonZeroU32;
+
+use corridor_probes::Pattern;
+
 use super::*;
 
 /// See [`Core::step_every`].
 const STEPS_BETWEEN_PROBES: u32 = 10;
 const SLOWEST_STEP: Duration = Duration::from_secs(5);
-/// Silence means something within seconds only where probes are not rarer.
-const OFTEN: Duration = Duration::from_secs(1);
+/// Silence means something within seconds only where probes are not rarer: five of them go unanswered, or
+/// two where the budget is tight.
+const OFTEN: Duration = Duration::from_secs(2);
 
 impl Core {
     /// The next probe that is due. It is stamped with `now`, so it must be read anew for each.
@@ -120,33 +125,11 @@ impl Core {
                 .answer(body.sent_after(arrival, now()))
                 .write(&mut answer, datagram.len());
             self.counters.answered += 1;
-            self.out.push_back(Output::Datagram(edge, answer));
-        }
-    }
-
-    /// Sets how often each session probes.
-    pub(super) fn retune(&mut self, now: Mono) {
-        let routes: Vec<_> = self.legs.routes().collect();
-        let best = self.nearest();
-        let links: Vec<_> = self.edges.iter().map(|(id, _)| id).collect();
-        let kbps = if routes.is_empty() {
-            self.settings.idle_kbps
-        } else {
-            self.settings.in_class_kbps
-        };
-        let rates = rates::fit(kbps, &self.settings, links.len(), routes.len());
-        for id in links {
-            let pattern = if Some(id) == best {
-                rates.best_link
-            } else {
-                rates.other_links
-            };
-            self.prober
-                .set(Key::Link(id), rates::paced(pattern, self.pace), now);
-        }
-        for (leg, route) in routes {
-            let pattern = rates::paced(rates.routes, self.pace);
-            self.prober.set(Key::Route(leg, route), pattern, now);
+            self.out.push_back(Output::Answer {
+                edge,
+                asked: datagram.len(),
+                datagram: answer,
+            });
         }
     }
 
@@ -173,9 +156,15 @@ impl Core {
         })
     }
 
-    /// Whether silence of this edge means something: it is probed every second or more.
+    /// Whether silence of this edge means something: it, or a route by it, is probed all the time.
     pub fn is_probed_often(&self, edge: EdgeId) -> bool {
-        self.pace <= OFTEN && (self.in_class() || self.nearest() == Some(edge))
+        let steady = |p: Pattern| p.slots() == NonZeroU32::MIN && GRID * p.spacing() <= OFTEN;
+        let often = |key| self.prober.pattern(key).is_some_and(steady);
+        let mut by_it = self
+            .legs
+            .routes()
+            .filter(|(_, route)| route.entry() == Some(edge));
+        often(Key::Link(edge)) || by_it.any(|(leg, route)| often(Key::Route(leg, route)))
     }
 
     /// The edge that a probe of `key` enters by, and the far agent of a route.

@@ -117,6 +117,7 @@ impl Core {
             host: self.reports.host,
             wall: now.wall,
             time_error: now.controller_error,
+            traffic: Some(self.traffic()),
         };
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
         self.legs.told();

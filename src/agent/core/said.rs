@@ -70,12 +70,7 @@ impl Core {
                 received: now.mono,
             }),
             from_controller::Body::Settings(settings) => {
-                if settings.idle_kbps > 0 {
-                    self.settings.idle_kbps = settings.idle_kbps;
-                }
-                if settings.in_class_kbps > 0 {
-                    self.settings.in_class_kbps = settings.in_class_kbps;
-                }
+                self.rates.told = settings;
                 self.retune(now.mono);
             }
         }

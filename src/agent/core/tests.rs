@@ -16,13 +16,10 @@ fn now(ms: i64) -> Now {
 
 fn agent() -> Core {
     let settings = Settings {
-        link_probe_size: 0,
-        route_probe_size: 0,
-        idle_kbps: 10,
-        in_class_kbps: 60,
         version: "1".into(),
         platform: "test".into(),
         link_type: "wired".into(),
+        ..Settings::default()
     };
     let edges = [NEAR, FAR].map(|id| proto::EdgeInfo {
         id: id.get().into(),

@@ -81,13 +81,10 @@ impl AgentSpec {
             clock: ClockSpec::default(),
             nat: false,
             settings: agent::Settings {
-                link_probe_size: 0,
-                route_probe_size: 0,
-                idle_kbps: config::IDLE_KBPS,
-                in_class_kbps: config::IN_CLASS_KBPS,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 platform: "simulated".to_owned(),
                 link_type: "ethernet".to_owned(),
+                ..agent::Settings::default()
             },
             spool_limit: config::SPOOL_BYTES,
         }
