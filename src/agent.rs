@@ -19,7 +19,7 @@ mod edges;
 mod legs;
 mod outbox;
 mod outcomes;
-mod rates;
+pub(crate) mod rates;
 mod run;
 mod shown;
 mod status;

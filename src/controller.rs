@@ -11,6 +11,7 @@
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
 //! | what was planned, and why | `planner.rs` |
+//! | how much of its building's line may an agent use | `sites.rs` |
 //! | what is shown of a leg, and why is its route in use | `status/leg.rs`, `why.rs` |
 //! | when is a report acknowledged | `run.rs` (`ingest`) |
 
@@ -29,6 +30,7 @@ mod links;
 mod planner;
 mod run;
 mod settings;
+mod sites;
 mod status;
 mod why;
 

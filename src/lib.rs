@@ -21,6 +21,7 @@ mod reporting;
 mod resolve;
 pub mod route;
 pub mod sim;
+mod site;
 pub mod spool;
 pub mod stamp;
 pub mod store;

@@ -24,7 +24,7 @@ pub fn shown_data(data: &Path) -> anyhow::Result<Value> {
         "always": {
             "to_the_controller": [
                 "version", "platform", "link type", "this machine's wall clock",
-                "the agent's own CPU and memory", "classes it takes part in, and the routes in use",
+                "the agent's own CPU and memory", "its byte budget, and the bytes it sent and got", "classes it takes part in, and the routes in use",
                 "delay, jitter and loss of its probes", "events: moved, slept, route switches, line outages"
             ],
             "edges_see": ["the network address that packets come from; kept truncated"],

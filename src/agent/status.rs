@@ -4,7 +4,10 @@ use corridor_probes::EdgeId;
 use serde::{Deserialize, Serialize};
 
 use super::core::{Core, Key, Now};
-use crate::reporting::{About, route_from};
+use crate::{
+    api::model::TrafficStatus,
+    reporting::{About, route_from},
+};
 
 /// The agent's own view, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct AgentReport {
     /// This machine's wall clock less the controller's time; absent until that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_off_ms: Option<f64>,
+    /// What it may send and get, and did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -120,6 +126,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         reports_acknowledged: core.counters.acknowledged,
         answered: core.counters.answered,
         refused: core.counters.refused + core.counters.malformed,
+        traffic: Some(TrafficStatus::from(&core.traffic())),
         clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),
     }
 }

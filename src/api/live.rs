@@ -150,6 +150,7 @@ mod tests {
                 agents: Vec::new(),
                 links: Vec::new(),
                 classes: Vec::new(),
+                sites: Vec::new(),
             })
         };
         let (snapshots, one) = (Snapshots::default(), status(1));

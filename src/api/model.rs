@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::store::records::{BudgetOn, ClassState, Level, Outcome, Protect, Role, Service};
+use crate::{
+    proto,
+    store::records::{BudgetOn, ClassState, Level, Outcome, Protect, Role, Service},
+};
 
 /// `GET /api/v1/status`, and `corridor status --json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -16,6 +19,69 @@ pub struct Status {
     pub agents: Vec<AgentStatus>,
     pub links: Vec<LinkStatus>,
     pub classes: Vec<ClassStatus>,
+    /// Public addresses that several agents use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteStatus>,
+}
+
+/// Agents behind one public address, which is shown truncated: two sites may look alike.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SiteStatus {
+    pub address: String,
+    pub agents: u32,
+    pub in_class: u32,
+    /// What they may use together, each way, kbit/s of IP bytes.
+    pub budget_kbps: f64,
+    /// The most that each of those in class may; absent while all get what they want.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_in_class_kbps: Option<f64>,
+    /// The same, of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_idle_kbps: Option<f64>,
+    /// What they said they used, in their newest reports.
+    pub out_kbps: f64,
+    pub back_kbps: f64,
+}
+
+/// What an agent may send and get, and did over the last minute: kbit/s of IP bytes, all packets counted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TrafficStatus {
+    /// For itself, each way.
+    pub budget_kbps: f64,
+    /// Of its site's line, each way, peers' probes included; absent without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_kbps: Option<f64>,
+    /// For itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_kbps: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_kbps: Option<f64>,
+    /// Peers' probes, and the answers to them: those are in the peers' budgets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers_out_kbps: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers_back_kbps: Option<f64>,
+    /// How many steps its rates are below what the budget was planned for, because more went over the line.
+    pub rungs_down: u32,
+    /// Every byte is paid, so the budget is smaller.
+    pub metered: bool,
+}
+
+impl From<&proto::Traffic> for TrafficStatus {
+    fn from(traffic: &proto::Traffic) -> Self {
+        let kbps = |bits: u32| f64::from(bits) / 1e3;
+        let used = |bits: u32| traffic.is_known.then_some(kbps(bits));
+        Self {
+            budget_kbps: kbps(traffic.budget_bps),
+            share_kbps: (traffic.share_bps > 0).then_some(kbps(traffic.share_bps)),
+            out_kbps: used(traffic.out_bps),
+            back_kbps: used(traffic.back_bps),
+            peers_out_kbps: used(traffic.peers_out_bps),
+            peers_back_kbps: used(traffic.peers_back_bps),
+            rungs_down: traffic.rungs_down,
+            metered: traffic.metered,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -93,6 +159,9 @@ pub struct AgentStatus {
     pub last_seen: Option<String>,
     pub spool_rows: u32,
     pub spool_dropped: u64,
+    /// By its newest report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]

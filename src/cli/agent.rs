@@ -165,6 +165,9 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
     if let Some(off) = report.clock_off_ms.filter(|off| off.abs() > 2_000.0) {
         output::line(format!("this machine's clock is off by {:.0} s", off / 1e3))?;
     }
+    if let Some(traffic) = &report.traffic {
+        output::line(output::traffic(traffic))?;
+    }
     output::line("")?;
     output::line(output::table(
         ["EDGE", "STATE", "RTT p90", "HEARD s", "SENT", "LOST", ""],

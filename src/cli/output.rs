@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Failure;
+use crate::api::model::TrafficStatus;
 
 /// Writes one line to stdout. A reader that went away (`| head`) ends the command quietly.
 pub fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
@@ -93,6 +94,44 @@ pub fn ms(value: Option<f64>) -> String {
 /// `0.52 %` or `-`.
 pub fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "-".to_owned(), |s| format!("{:.2} %", s * 100.0))
+}
+
+/// What an agent used of its byte budget, the larger direction: `12.3 of 60.0` or `-`.
+pub fn used_of(traffic: &TrafficStatus) -> String {
+    let used = traffic
+        .out_kbps
+        .zip(traffic.back_kbps)
+        .map(|(out, back)| out.max(back));
+    used.map_or_else(
+        || "-".to_owned(),
+        |used| format!("{used:.1} of {:.1}", traffic.budget_kbps),
+    )
+}
+
+/// The same as a sentence.
+pub fn traffic(traffic: &TrafficStatus) -> String {
+    let mut text = format!("budget {:.1} kbit/s each way", traffic.budget_kbps);
+    if traffic.metered {
+        text += " (metered line)";
+    }
+    if let Some(share) = traffic.share_kbps {
+        text += &format!(", {share:.1} of its site's line");
+    }
+    if let (Some(out), Some(back)) = (traffic.out_kbps, traffic.back_kbps) {
+        text += &format!("; used {out:.1} out and {back:.1} back");
+    }
+    if let (Some(out), Some(back)) = (traffic.peers_out_kbps, traffic.peers_back_kbps)
+        && out + back > 0.0
+    {
+        text += &format!(", and {out:.1} and {back:.1} for peers");
+    }
+    if traffic.rungs_down > 0 {
+        text += &format!(
+            "; probes are slowed by {} steps to stay in it",
+            traffic.rungs_down
+        );
+    }
+    text
 }
 
 /// Edges as a chain, `direct` if there are none.

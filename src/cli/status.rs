@@ -41,17 +41,41 @@ impl Args {
         ))?;
         output::line(section("agents", status.agents.len()))?;
         output::line(output::table(
-            ["SUBJECT", "STATE", "VIA", "CLASSES", "LAST SEEN (UTC)"],
+            ["SUBJECT", "STATE", "VIA", "CLASSES", "KBIT/S", "LAST SEEN (UTC)"],
             status.agents.into_iter().map(|a| {
                 [
                     a.subject,
                     word(format!("{:?}", a.state)),
                     a.uplink.unwrap_or_else(|| "-".into()),
                     a.classes.join(" "),
+                    a.traffic.as_ref().map_or_else(|| "-".into(), output::used_of),
                     a.last_seen.map_or_else(|| "-".into(), |at| output::moment(&at)),
                 ]
             }),
         ))?;
+        if !status.sites.is_empty() {
+            output::line(section("sites", status.sites.len()))?;
+            output::line(output::table(
+                [
+                    "ADDRESS",
+                    "AGENTS",
+                    "IN CLASS",
+                    "KBIT/S",
+                    "SHARE IN CLASS",
+                    "IDLE",
+                ],
+                status.sites.into_iter().map(|s| {
+                    [
+                        s.address,
+                        s.agents.to_string(),
+                        s.in_class.to_string(),
+                        format!("{:.0} of {:.0}", s.out_kbps.max(s.back_kbps), s.budget_kbps),
+                        output::ms(s.share_in_class_kbps),
+                        output::ms(s.share_idle_kbps),
+                    ]
+                }),
+            ))?;
+        }
         output::line(section("links", status.links.len()))?;
         output::line(output::table(
             [

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use corridor_probes::{AgentId, BootId, EdgeId, Wall};
 
 use super::{classes::Presence, intake};
-use crate::{api::model::AgentState, proto, store::records::AgentRecord};
+use crate::{api::model::AgentState, proto, site::Site, store::records::AgentRecord};
 
 /// A wall clock that is off by more than this is worth a word.
 pub const CLOCK_OFF_S: i64 = 2;
@@ -22,12 +22,15 @@ pub struct Agent {
     pub legs_at: Wall,
     newest: Option<(u64, u64)>,
     pub host: proto::Host,
+    pub traffic: Option<proto::Traffic>,
 }
 
 /// An agent's way to the controller.
 #[derive(Debug, Clone)]
 pub struct Attachment {
     pub uplink: EdgeId,
+    /// `None` where its edge does not say it.
+    pub site: Option<Site>,
     pub boot: BootId,
     pub attach: u64,
     pub version: String,
@@ -86,6 +89,7 @@ impl Agents {
                     newest: None,
                     legs_at: Wall::default(),
                     host: proto::Host::default(),
+                    traffic: None,
                 };
                 self.agents.insert(agent.record.id, agent);
             }
@@ -119,6 +123,7 @@ impl Agents {
         }
         agent.attachment = Some(Attachment {
             uplink,
+            site: None,
             boot,
             attach: attach.attach,
             version: intake::text(&attach.version),
@@ -142,6 +147,15 @@ impl Agents {
         }
         if let Some(agent) = self.agents.get_mut(&id) {
             agent.record.last_seen = Some(now);
+        }
+    }
+
+    /// Where the edge that it reports through sees it.
+    pub fn seen_at(&mut self, id: AgentId, edge: EdgeId, site: Option<Site>) {
+        if let Some(attachment) = self.agents.get_mut(&id).and_then(|a| a.attachment.as_mut())
+            && attachment.uplink == edge
+        {
+            attachment.site = site;
         }
     }
 
@@ -212,6 +226,7 @@ impl Agents {
             agent.host = *host;
             agent.host.cpu = intake::share(host.cpu);
         }
+        agent.traffic = report.traffic;
     }
 
     /// The edge that an agent is reached through, if it is.

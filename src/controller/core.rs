@@ -16,11 +16,13 @@ use super::{
     links::Links,
     planner::Planner,
     settings::Settings,
+    sites::Sites,
 };
 use crate::{
     proto::{self, controller_to_edge, from_controller, to_controller},
     reporting::route_from,
     route::engine::Plan,
+    site::Site,
     store::records::{
         AgentRecord, ClassRecord, ClassState, EdgeRecord, EventRecord, Outcome, PlanRecord, Reporter, Role,
     },
@@ -67,6 +69,7 @@ pub struct Core {
     pub(super) links: Links,
     pub(super) planner: Planner,
     carried: Carried,
+    pub(super) sites: Sites,
     pub(super) counters: Counters,
     /// What each agent was last told, so that it is told again only on a change.
     told: BTreeMap<AgentId, Told>,
@@ -101,6 +104,7 @@ impl Core {
             links: Links::default(),
             planner: Planner::restore(&settings, restored.plans, now.mono),
             carried: Carried::default(),
+            sites: Sites::default(),
             counters: Counters::default(),
             told: BTreeMap::new(),
             busy: BTreeSet::new(),
@@ -166,7 +170,14 @@ impl Core {
     }
 
     /// A message from an agent, passed on by `edge`. Reports do not come this way: they are stored first.
-    pub fn agent_said(&mut self, edge: EdgeId, id: AgentId, body: to_controller::Body, now: Now) {
+    pub fn agent_said(
+        &mut self,
+        edge: EdgeId,
+        id: AgentId,
+        site: Option<Site>,
+        body: to_controller::Body,
+        now: Now,
+    ) {
         let Some(agent) = self.agents.get(id) else { return };
         if agent.record.revoked.is_some() {
             return;
@@ -185,6 +196,7 @@ impl Core {
             to_controller::Body::Goodbye(_) => self.agents.gone(id, edge, now.wall),
             to_controller::Body::Report(_) => {}
         }
+        self.agents.seen_at(id, edge, site);
     }
 
     pub fn agent_gone(&mut self, edge: EdgeId, id: AgentId, now: Now) {
@@ -337,6 +349,7 @@ impl Core {
         self.carried.forget(now.mono, |class| classes.is_live(class));
         self.replan(now);
         self.tell_candidates();
+        self.share_out();
         self.links.settle_clocks(now.wall);
     }
 
@@ -366,7 +379,7 @@ impl Core {
                 subject,
             }),
         );
-        self.tell_agent(id, from_controller::Body::Settings(self.settings.for_agents()));
+        self.tell_settings(id);
         self.told.remove(&id);
         self.tell_candidates_of(id);
         self.tell_plans(id);
@@ -612,7 +625,7 @@ impl Core {
     }
 
     /// By the agent's uplink; an agent that has none is told when it attaches.
-    fn tell_agent(&mut self, id: AgentId, body: from_controller::Body) {
+    pub(super) fn tell_agent(&mut self, id: AgentId, body: from_controller::Body) {
         if let Some(via) = self.agents.uplink(id) {
             self.tell_agent_via(via, id, body);
         }

@@ -12,6 +12,7 @@ use super::edges::Connection as ConnectionNo;
 use crate::{
     identity::{Peer, Revoked, Standing, peer},
     proto::{self, edge_to_controller, to_controller},
+    site::Site,
     store::records::Reporter,
     transport::{CloseCode, Connection, ControlReceiver, ControlSender},
 };
@@ -39,6 +40,7 @@ pub enum FromEdge {
     Agent {
         edge: EdgeId,
         agent: AgentId,
+        site: Option<Site>,
         body: to_controller::Body,
     },
     AgentGone {
@@ -211,10 +213,11 @@ async fn read(serving: &Serving, edge: EdgeId, connection: &Connection, mut from
         let sent = match body {
             Some(edge_to_controller::Body::FromAgent(message)) => {
                 let agent = AgentId(message.agent);
-                take(serving, edge, Reporter::Agent(agent), &message.payload).await
+                let site = Site::from_bytes(&message.site);
+                take(serving, edge, Reporter::Agent(agent), site, &message.payload).await
             }
             Some(edge_to_controller::Body::Own(payload)) => {
-                take(serving, edge, Reporter::Edge(edge), &payload).await
+                take(serving, edge, Reporter::Edge(edge), None, &payload).await
             }
             Some(edge_to_controller::Body::Status(status)) => serving
                 .inputs
@@ -245,7 +248,7 @@ async fn read(serving: &Serving, edge: EdgeId, connection: &Connection, mut from
     }
 }
 
-async fn take(serving: &Serving, edge: EdgeId, from: Reporter, payload: &[u8]) -> bool {
+async fn take(serving: &Serving, edge: EdgeId, from: Reporter, site: Option<Site>, payload: &[u8]) -> bool {
     match (proto::decode::<proto::ToController>(payload), from) {
         (
             Ok(proto::ToController {
@@ -267,7 +270,12 @@ async fn take(serving: &Serving, edge: EdgeId, from: Reporter, payload: &[u8]) -
         }
         (Ok(proto::ToController { body: Some(body) }), Reporter::Agent(agent)) => serving
             .inputs
-            .send(FromEdge::Agent { edge, agent, body })
+            .send(FromEdge::Agent {
+                edge,
+                agent,
+                site,
+                body,
+            })
             .await
             .is_ok(),
         (Ok(_), _) => true,

@@ -374,7 +374,12 @@ impl Main {
             }
             FromEdge::Disconnected { edge, no, why } => self.core.edge_disconnected(edge, no, &why, now),
             FromEdge::Status { edge, status } => self.core.edge_status(edge, status, now),
-            FromEdge::Agent { edge, agent, body } => self.core.agent_said(edge, agent, body, now),
+            FromEdge::Agent {
+                edge,
+                agent,
+                site,
+                body,
+            } => self.core.agent_said(edge, agent, site, body, now),
             FromEdge::AgentGone { edge, agent } => self.core.agent_gone(edge, agent, now),
             FromEdge::Silence { edge, agent, silent } => self.core.agent_silence(edge, agent, silent, now),
             FromEdge::Malformed => self.core.malformed(),

@@ -16,6 +16,8 @@ pub struct Settings {
     pub keep_ended: Duration,
     pub idle_kbps: u32,
     pub in_class_kbps: u32,
+    /// Of all agents behind one public address, each way.
+    pub site_budget_kbps: u32,
     pub drain: Duration,
     /// Time between probes of a pair of edges: of any, and of one in a live plan.
     pub mesh_idle: Duration,
@@ -37,6 +39,7 @@ impl Settings {
             keep_ended: Duration::from_secs(3_600),
             idle_kbps: config.agent_idle_kbps.unwrap_or(config::IDLE_KBPS),
             in_class_kbps: config.agent_in_class_kbps.unwrap_or(config::IN_CLASS_KBPS),
+            site_budget_kbps: config.site_budget_kbps.unwrap_or(config::SITE_BUDGET_KBPS),
             mesh_idle: Duration::from_secs(1),
             mesh_busy: Duration::from_millis(100),
             drain: edge
@@ -45,8 +48,10 @@ impl Settings {
         }
     }
 
-    pub(super) fn for_agents(&self) -> proto::Settings {
+    /// `share_bps` of its site's line, if that is less than the agent wants.
+    pub(super) fn for_agent(&self, share_bps: Option<u32>) -> proto::Settings {
         proto::Settings {
+            site_share_bps: share_bps.unwrap_or(0),
             idle_kbps: self.idle_kbps,
             in_class_kbps: self.in_class_kbps,
             ..proto::Settings::default()

@@ -9,15 +9,17 @@ use super::{
     core::{Core, Now},
     event,
     links::{self, Link},
+    sites::SiteNow,
 };
 use crate::{
     api::{
         model::{
             AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, LinkStatus, ParticipantStatus, Quality,
-            Rtt, Status,
+            Rtt, SiteStatus, Status, TrafficStatus,
         },
         time_text,
     },
+    proto,
     store::records::{ClassRecord, ClassState, ParticipantRecord, Reporter},
 };
 
@@ -42,7 +44,39 @@ impl Core {
                 .flat_map(|(from, to, link)| self.link(from, to, link, now.wall))
                 .collect(),
             classes: self.classes.iter().map(|c| self.class(c, now.wall)).collect(),
+            sites: self.shared_sites(),
         }
+    }
+
+    /// Those with more than one agent, or where one may not use what it wants.
+    fn shared_sites(&self) -> Vec<SiteStatus> {
+        let shown = |now: &SiteNow| {
+            now.in_class.len() + now.idle.len() > 1
+                || now.shares.in_class.is_some()
+                || now.shares.idle.is_some()
+        };
+        self.sites
+            .iter()
+            .filter(|(_, now)| shown(now))
+            .map(|(site, now)| {
+                let agents = || now.in_class.iter().chain(&now.idle);
+                let sum = |of: fn(&proto::Traffic) -> u32| {
+                    let traffic = agents().filter_map(|&id| self.agents.get(id)?.traffic.as_ref());
+                    kbps(traffic.map(|t| u64::from(of(t))).sum())
+                };
+                let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                SiteStatus {
+                    address: site.to_string(),
+                    agents: count(agents().count()),
+                    in_class: count(now.in_class.len()),
+                    budget_kbps: f64::from(self.settings.site_budget_kbps),
+                    share_in_class_kbps: now.shares.in_class.map(kbps),
+                    share_idle_kbps: now.shares.idle.map(kbps),
+                    out_kbps: sum(|t| t.out_bps.saturating_add(t.peers_out_bps)),
+                    back_kbps: sum(|t| t.back_bps.saturating_add(t.peers_back_bps)),
+                }
+            })
+            .collect()
     }
 
     pub fn class_status(&self, id: &str, now: Now) -> Option<ClassStatus> {
@@ -85,6 +119,7 @@ impl Core {
             last_seen: agent.record.last_seen.map(time_text::text),
             spool_rows: agent.host.spool_rows,
             spool_dropped: agent.host.spool_dropped,
+            traffic: agent.traffic.as_ref().map(TrafficStatus::from),
         }
     }
 
@@ -238,6 +273,10 @@ impl Core {
             }
         }
     }
+}
+
+fn kbps(bits: u64) -> f64 {
+    bits as f64 / 1e3
 }
 
 fn edge(edge: &super::edges::Edge) -> EdgeStatus {

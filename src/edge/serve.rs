@@ -15,6 +15,7 @@ use super::{
 use crate::{
     identity::{Peer, Standing, peer},
     proto::{self, agent_to_edge, edge_to_agent, edge_to_controller},
+    site::{Site, truncated},
     transport::{CloseCode, Connection, ControlReceiver, ControlSender, Received},
 };
 
@@ -186,22 +187,8 @@ fn control(shared: &Shared, id: AgentId, connection: &Connection, body: agent_to
                 agent: id.0,
                 payload,
                 seen_from: truncated(connection.remote_address().ip()),
+                site: Site::of(connection.remote_address().ip()).to_bytes(),
             }));
-        }
-    }
-}
-
-/// IPv4 to /24, IPv6 to /48: enough to tell networks apart, not people.
-pub fn truncated(address: std::net::IpAddr) -> String {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{}/24", Ipv4Addr::new(a, b, c, 0))
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
         }
     }
 }
@@ -213,17 +200,4 @@ pub fn set_draining(shared: &Shared, on: bool, seconds: u32) {
         seconds_left: if on { seconds.max(1) } else { 0 },
     };
     shared.to_all_agents(&edge_to_agent::Body::Draining(draining));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::truncated;
-
-    #[test]
-    fn addresses_are_truncated() {
-        let cut = |text: &str| truncated(text.parse().unwrap());
-        assert_eq!(cut("192.0.2.77"), "192.0.2.0/24");
-        assert_eq!(cut("::ffff:192.0.2.77"), "192.0.2.0/24");
-        assert_eq!(cut("2001:db8:1:2::3"), "2001:db8:1::/48");
-    }
 }

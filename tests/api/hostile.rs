@@ -331,6 +331,7 @@ async fn control_messages_to_the_controller() {
             agent: 0xdead,
             payload: vec![0xff; 100],
             seen_from: "x".repeat(10_000),
+            site: vec![0xff; 100],
         }),
         edge_to_controller::Body::AgentGone(proto::AgentGone { agent: 0xdead }),
         edge_to_controller::Body::Silence(proto::AgentSilence {

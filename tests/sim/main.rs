@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: what cannot go on panics")]
 
+mod budget;
+
 use std::{fmt::Write as _, io::Write as _, path::Path};
 
 use corridor::sim::scenario::{Outcome, Scenario, run};

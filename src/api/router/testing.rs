@@ -175,6 +175,7 @@ pub fn empty() -> Status {
         agents: Vec::new(),
         links: Vec::new(),
         classes: Vec::new(),
+        sites: Vec::new(),
     }
 }
 

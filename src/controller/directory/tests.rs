@@ -89,6 +89,7 @@ fn empty() -> Status {
         agents: Vec::new(),
         links: Vec::new(),
         classes: Vec::new(),
+        sites: Vec::new(),
     }
 }
 

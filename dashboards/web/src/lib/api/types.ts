@@ -20,6 +20,33 @@ export interface Status {
   agents: AgentStatus[]
   links: LinkStatus[]
   classes: ClassStatus[]
+  /** Public addresses that several agents use. */
+  sites?: SiteStatus[]
+}
+
+/** Agents behind one public address, which is shown truncated. */
+export interface SiteStatus {
+  address: string
+  agents: number
+  in_class: number
+  budget_kbps: number
+  share_in_class_kbps?: number
+  share_idle_kbps?: number
+  out_kbps: number
+  back_kbps: number
+}
+
+/** What an agent may send and get, and did over the last minute: kbit/s of IP bytes. */
+export interface TrafficStatus {
+  budget_kbps: number
+  /** Of its site's line; absent without a limit. */
+  share_kbps?: number
+  out_kbps?: number
+  back_kbps?: number
+  peers_out_kbps?: number
+  peers_back_kbps?: number
+  rungs_down: number
+  metered: boolean
 }
 
 export interface ControllerStatus {
@@ -62,6 +89,7 @@ export interface AgentStatus {
   last_seen?: string
   spool_rows: number
   spool_dropped: number
+  traffic?: TrafficStatus
 }
 
 export interface Rtt {
