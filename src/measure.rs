@@ -3,6 +3,7 @@
 //! | question | file |
 //! |---|---|
 //! | what may be asked for | `plan.rs`, `address.rs` |
+//! | when is a slot, how large is its probe | `slots.rs` |
 //! | which slot is due, what became of a probe, when is it over | `books.rs` |
 //! | how are delays of each direction known, and how well | `one_way.rs` |
 //! | how are figures made of many values, in bounded memory | `distribution.rs`, `variation.rs`, `bursts.rs` |
@@ -20,6 +21,7 @@ mod pace;
 mod plan;
 mod progress;
 mod run;
+mod slots;
 mod stamp;
 mod summary;
 mod text;

@@ -39,7 +39,10 @@ pub use percentile::{percentile, percentile_of_sorted};
 pub use reflector::{Reception, Reflector, ReflectorLimits, ReflectorStats};
 pub use reorder::{MAX_EXTENT, Reordered, Reordering};
 pub use route::{Route, RouteError};
-pub use schedule::{Due, MAX_LATENESS, Pattern, PatternError, Schedule, Slipped, Spread};
+pub use schedule::{
+    Due, FULL_PACKET, MAX_LATENESS, Packet, Pattern, PatternError, Profile, Schedule, Slipped, Spread,
+    Timetable,
+};
 pub use session::{
     Arrival, EchoOutcome, MAX_OPEN_PROBES, MAX_OPEN_WINDOWS, ProbeSession, SessionConfig, SlotOutcome, Stall,
 };

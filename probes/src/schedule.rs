@@ -1,11 +1,13 @@
 //! When a probe is sent: one fixed grid a process, and on it the slots of every session.
 
 mod pattern;
+mod profile;
 mod spread;
 
 use std::{collections::BTreeMap, time::Duration};
 
 pub use pattern::{Pattern, PatternError};
+pub use profile::{FULL_PACKET, Packet, Profile, Timetable};
 pub use spread::Spread;
 
 use crate::Mono;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use corridor_probes::{
-    Mono,
+    FULL_PACKET, Mono, Profile,
     quality::{CODECS, Codec, OPUS_NB},
 };
 use rand::RngExt as _;
@@ -39,10 +39,13 @@ pub struct Args {
     /// Between two probes, from 1ms to 60s
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = humantime::parse_duration)]
     pub interval: Duration,
+    /// Send packets as a media stream does, instead of one size at one interval
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["interval", "stamp"])]
+    pub profile: Option<ProfileName>,
     /// For how long; 10s if there is no count either
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// Payload of each datagram, from 23 to 1414 bytes; with --stamp from 44 (112 with a key) to 1452
+    /// Payload of each datagram, from 23 to 1414 bytes, of full packets with --profile video; with --stamp from 44 (112 with a key) to 1452
     #[arg(long, value_name = "BYTES")]
     pub size: Option<usize>,
     /// Print one JSON object at the end
@@ -63,6 +66,15 @@ pub struct Args {
     /// What a call is judged for: opus, opus-nb-11k, opus-wb-15k, opus-swb-40k, g711 or g711-plc
     #[arg(long, value_name = "NAME", default_value = "opus")]
     pub codec: String,
+}
+
+/// Streams that can be mimicked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProfileName {
+    /// A voice: 50 packets a second of 92 to 122 bytes
+    Opus,
+    /// A camera: 30 bursts a second, with a key frame every 4s; packets of up to 1200 bytes
+    Video,
 }
 
 /// What is measured, and how.
@@ -94,10 +106,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         output::json(&summary)?;
     } else {
         let text = measure::report(&summary);
-        output::line(format_args!(
-            "{address}, {} B every {:?}",
-            plan.size, plan.interval
-        ))?;
+        let how = match plan.profile {
+            Some(profile) => format!("profile {}, up to {} B", profile.name(), plan.size),
+            None => format!("{} B every {:?}", plan.size, plan.interval),
+        };
+        output::line(format_args!("{address}, {how}"))?;
         output::line(text.trim_end())?;
     }
     if summary.sent > 0 && summary.received + summary.late == 0 {
@@ -145,7 +158,23 @@ fn checked(args: &Args) -> Result<(Way, Plan), Failure> {
     }
     let address: Address = args.address.parse().map_err(Failure::usage)?;
     let trust = trust(args)?;
-    let plan = Plan::new(interval, count, duration, size, codec).map_err(Failure::usage)?;
+    let profile = match (args.profile, size) {
+        (None, _) => None,
+        (Some(ProfileName::Opus), None) => Some(Profile::Opus),
+        (Some(ProfileName::Opus), Some(_)) => {
+            return Err(Failure::usage(
+                "the sizes of profile opus are its codec's: leave out --size",
+            ));
+        }
+        (Some(ProfileName::Video), size) => Some(Profile::Video {
+            full: size.unwrap_or(FULL_PACKET),
+        }),
+    };
+    let plan = match profile {
+        Some(profile) => Plan::profile(profile, count, duration, codec),
+        None => Plan::new(interval, count, duration, size, codec),
+    };
+    let plan = plan.map_err(Failure::usage)?;
     let target = Target {
         address,
         trust,
@@ -321,6 +350,25 @@ mod tests {
     }
 
     #[test]
+    fn profiles() {
+        let (_, plan) = asked("edge --insecure --profile opus --duration 2s").unwrap();
+        assert_eq!((plan.slots, plan.profile), (100, Some(Profile::Opus)));
+        let (_, plan) = asked("edge --insecure --profile video --size 1000").unwrap();
+        assert_eq!(
+            (plan.size, plan.profile),
+            (1_000, Some(Profile::Video { full: 1_000 }))
+        );
+        for line in [
+            "--profile opus --interval 1s",
+            "--profile video --stamp",
+            "--profile dvd",
+        ] {
+            let words = ["probe", "edge"].into_iter().chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn stamp_needs_no_trust_and_has_sizes_of_its_own() {
         let (way, plan) = asked("edge --stamp").unwrap();
         assert!(
@@ -352,6 +400,8 @@ mod tests {
             "edge --insecure --count 0",
             "edge --insecure --duration 0s",
             "edge --insecure --codec mp3",
+            "edge --insecure --profile opus --size 200",
+            "edge --insecure --profile video --size 1415",
         ] {
             let failure = asked(line).unwrap_err();
             assert!(matches!(failure, Failure::Usage(_)), "{line}: {failure}");

@@ -4,11 +4,11 @@
 //! knows an open prober by its connection only. After the last slot, while echoes are missing, *questions*
 //! go out: probes that are in no figure, whose echoes tell where the last ones were lost.
 
-use std::{collections::VecDeque, num::NonZeroU32, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use corridor_probes::{
-    Arrival, Due, EchoOutcome, HistogramError, Mono, Pattern, ProbeSession, Sample, Schedule, SessionConfig,
-    SessionId, Slipped, SlotOutcome, StallWatch, Window,
+    Arrival, Due, EchoOutcome, HistogramError, Mono, ProbeSession, Profile, Sample, SessionConfig, SessionId,
+    Slipped, SlotOutcome, StallWatch, Window,
     stamp::StampEcho,
     wire::{LinkEcho, LinkProbe},
 };
@@ -18,6 +18,7 @@ use super::{
     one_way::Raw,
     plan::Plan,
     progress::Progress,
+    slots::Slots,
     summary::{Summary, Sums},
 };
 
@@ -42,7 +43,7 @@ const END_OF_TIME: Mono = Mono::from_nanos(i64::MAX);
 pub struct Books {
     plan: Plan,
     config: SessionConfig,
-    schedule: Schedule<()>,
+    slots: Slots,
     due: Vec<Due<()>>,
     ready: Option<Mono>,
     /// Slots not booked yet.
@@ -104,12 +105,10 @@ impl Books {
     fn closed(plan: Plan, seed: u64, now: Mono) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let phase = plan.interval.min(MAX_PHASE).mul_f64(rng.random::<f64>());
-        let mut schedule = Schedule::new(now, phase, plan.interval);
-        schedule.set((), Pattern::every(NonZeroU32::MIN), now);
         Self {
             plan,
             config: plan.session(),
-            schedule,
+            slots: Slots::new(&plan, now + phase),
             due: Vec::new(),
             ready: None,
             left: plan.slots,
@@ -165,7 +164,7 @@ impl Books {
         if self.ready.is_none() && self.left > 0 {
             self.stalls.look(self.next_slot(), now);
             let mut due = std::mem::take(&mut self.due);
-            self.schedule.poll(now, &mut due);
+            self.slots.poll(now, &mut due);
             for due in due.drain(..) {
                 match due {
                     Due::Slipped(run) => self.slipped(run),
@@ -189,6 +188,11 @@ impl Books {
             fate: Fate::Out,
         });
         Some(probe)
+    }
+
+    /// Bytes of the probe of the slot that was due last.
+    pub fn size(&self) -> usize {
+        self.slots.size(&self.plan)
     }
 
     /// Books the slot at `slot` as having had no connection.
@@ -338,7 +342,9 @@ impl Books {
     pub fn finish(mut self) -> Result<Summary, HistogramError> {
         self.stop();
         self.close_windows(END_OF_TIME)?;
-        self.sums.summary(&self.plan.codec)
+        let mut summary = self.sums.summary(&self.plan.codec)?;
+        summary.profile = self.plan.profile.map(Profile::name);
+        Ok(summary)
     }
 
     // ---- helpers ----
@@ -374,7 +380,7 @@ impl Books {
     }
 
     fn next_slot(&self) -> Option<Mono> {
-        let next = self.schedule.next_wakeup().filter(|_| self.left > 0);
+        let next = self.slots.next_wakeup().filter(|_| self.left > 0);
         self.ready.or(next)
     }
 

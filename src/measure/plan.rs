@@ -3,7 +3,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use corridor_probes::{
-    MAX_OPEN_PROBES, SessionConfig,
+    MAX_OPEN_PROBES, Profile, SessionConfig,
     quality::Codec,
     stamp::{AUTHENTICATED_LEN, UNAUTHENTICATED_LEN},
 };
@@ -30,8 +30,11 @@ pub struct Plan {
     pub interval: Duration,
     /// Slots of the grid, at least 1.
     pub slots: u32,
-    /// Bytes of each datagram's payload; less than an echo needs makes echoes longer than probes.
+    /// Bytes of each datagram's payload, of the largest with a profile; less than an echo needs makes echoes
+    /// longer than probes.
     pub size: usize,
+    /// Sends as this stream does, instead of one size at one interval, which then is the mean.
+    pub profile: Option<Profile>,
     /// For what a call would sound like.
     pub codec: Codec,
 }
@@ -61,6 +64,27 @@ impl Plan {
         codec: Codec,
     ) -> Result<Self, PlanError> {
         Self::checked(interval, count, duration, size, SIZES, codec)
+    }
+
+    /// The same, with packets as a media stream has them.
+    pub fn profile(
+        profile: Profile,
+        count: Option<u32>,
+        duration: Option<Duration>,
+        codec: Codec,
+    ) -> Result<Self, PlanError> {
+        let size = profile.largest();
+        if !SIZES.contains(&size) {
+            let (min, max) = SIZES.into_inner();
+            return Err(PlanError::Size { size, min, max });
+        }
+        Ok(Self {
+            interval: profile.interval(),
+            slots: slots(count, duration, |d| profile.packets_before(d).into())?,
+            size,
+            profile: Some(profile),
+            codec,
+        })
     }
 
     /// The same, of STAMP packets.
@@ -96,31 +120,13 @@ impl Plan {
         if !(min..=max).contains(&size) {
             return Err(PlanError::Size { size, min, max });
         }
-        let duration = match (count, duration) {
-            (None, None) => Some(DEFAULT_DURATION),
-            (_, duration) => duration,
-        };
-        let fitting = match duration {
-            None => u32::MAX,
-            Some(Duration::ZERO) => return Err(PlanError::NoTime),
-            Some(duration) => {
-                let slots = duration.as_nanos().div_ceil(interval.as_nanos());
-                match u32::try_from(slots) {
-                    Ok(slots) => slots,
-                    Err(_) if count.is_some() => u32::MAX,
-                    Err(_) => return Err(PlanError::TooLong(duration)),
-                }
-            }
-        };
-        match count.unwrap_or(u32::MAX).min(fitting) {
-            0 => Err(PlanError::NoSlots),
-            slots => Ok(Self {
-                interval,
-                slots,
-                size,
-                codec,
-            }),
-        }
+        Ok(Self {
+            interval,
+            slots: slots(count, duration, |d| d.as_nanos().div_ceil(interval.as_nanos()))?,
+            size,
+            profile: None,
+            codec,
+        })
     }
 
     /// A window stays open long enough for two later echoes to tell of its probes, however far apart
@@ -135,6 +141,31 @@ impl Plan {
             doubt_for: kept.saturating_sub(config.window + close_after).min(DOUBT_MAX),
             ..config
         }
+    }
+}
+
+/// Slots by a count and a duration; `before` says how many a duration has.
+fn slots(
+    count: Option<u32>,
+    duration: Option<Duration>,
+    before: impl Fn(Duration) -> u128,
+) -> Result<u32, PlanError> {
+    let duration = match (count, duration) {
+        (None, None) => Some(DEFAULT_DURATION),
+        (_, duration) => duration,
+    };
+    let fitting = match duration {
+        None => u32::MAX,
+        Some(Duration::ZERO) => return Err(PlanError::NoTime),
+        Some(duration) => match u32::try_from(before(duration)) {
+            Ok(slots) => slots,
+            Err(_) if count.is_some() => u32::MAX,
+            Err(_) => return Err(PlanError::TooLong(duration)),
+        },
+    };
+    match count.unwrap_or(u32::MAX).min(fitting) {
+        0 => Err(PlanError::NoSlots),
+        slots => Ok(slots),
     }
 }
 
@@ -216,6 +247,23 @@ mod tests {
         probe.write(&mut bytes, 0);
         assert_eq!(bytes.len(), *SIZES.start());
         assert!(*SIZES.end() <= MAX_DATAGRAM);
+    }
+
+    #[test]
+    fn a_profile_gives_interval_size_and_slots() {
+        let video = Profile::Video { full: 1_200 };
+        let plan = Plan::profile(video, None, Some(4 * S), G711).unwrap();
+        assert_eq!((plan.slots, plan.size), (377, 1_200));
+        let plan = Plan::profile(Profile::Opus, Some(7), None, G711).unwrap();
+        assert_eq!((plan.slots, plan.size, plan.interval), (7, 122, 20 * MS));
+        assert_eq!(
+            Plan::profile(Profile::Opus, None, Some(Duration::ZERO), G711),
+            Err(PlanError::NoTime)
+        );
+        for full in [0, 22, 1_415] {
+            let plan = Plan::profile(Profile::Video { full }, None, None, G711);
+            assert!(matches!(plan, Err(PlanError::Size { .. })), "{full}");
+        }
     }
 
     #[test]

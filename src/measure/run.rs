@@ -116,7 +116,6 @@ pub async fn run(
     let mut driver = Driver {
         books: Books::new(plan, seed, machine.clock.mono()),
         clock: machine.clock.clone(),
-        size: plan.size,
         send_errors: 0,
         buffer: Vec::with_capacity(plan.size),
         link: Link::Up(connection),
@@ -267,7 +266,6 @@ struct Driver {
     clock: Arc<dyn Clock>,
     dialler: Arc<Dialler>,
     link: Link,
-    size: usize,
     send_errors: u64,
     buffer: Vec<u8>,
 }
@@ -331,7 +329,7 @@ impl Driver {
                 Some(connection) => {
                     let now = self.clock.mono();
                     if let Some(probe) = self.books.send(slot, now) {
-                        self.transmit(&connection, &probe, self.size, now).await;
+                        self.transmit(&connection, &probe, self.books.size(), now).await;
                     }
                 }
             }

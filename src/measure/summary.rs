@@ -80,6 +80,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_factor: Option<f64>,
     pub codec: &'static str,
+    /// The media stream whose packets were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<&'static str>,
     /// Of a STAMP reflector that has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reflector: Option<ReflectorKind>,
@@ -206,6 +209,7 @@ impl Sums {
             mos: quality.map(|(_, mos)| hundredths(mos)),
             r_factor: quality.map(|(r, _)| hundredths(r)),
             codec: codec.name,
+            profile: None,
             reflector: None,
             bursts: self.bursts.finish(),
         })

@@ -245,6 +245,7 @@ mod tests {
             mos: Some(4.4),
             r_factor: Some(93.2),
             codec: "opus-nb-11k",
+            profile: None,
             reflector: Some(ReflectorKind::Stateless),
             bursts: BurstsAndGaps {
                 bursts: n,

@@ -123,6 +123,56 @@ fn one_json_object_with_every_name_that_is_known() {
     assert_eq!(json.as_object().unwrap().len(), names, "{json}");
 }
 
+/// Runs a profile; answers its JSON once its books add up.
+fn profile(edge: &Edge, profile: &str, more: &[&str]) -> Value {
+    let address = edge.address.to_string();
+    let common = [
+        &address,
+        "--fingerprint",
+        &edge.hex,
+        "--profile",
+        profile,
+        "--json",
+    ];
+    let out = probe(&[&common[..], more].concat());
+    assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+    let json: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let sum = |names: &[&str]| names.iter().map(|n| count(&json, n)).sum::<u64>();
+    assert_eq!(sum(&COUNTS[1..5]), sum(&COUNTS[..1]), "{json}");
+    assert_eq!(sum(&COUNTS[5..10]), sum(&COUNTS[1..2]), "{json}");
+    assert_eq!(json["profile"], profile);
+    assert!(
+        count(&json, "received") > 0 && json["rtt_ms"]["p50"].is_f64(),
+        "{json}"
+    );
+    json
+}
+
+#[test]
+fn profiles_send_as_media_does_and_every_slot_is_accounted_for() {
+    let edge = edge();
+    let voice = profile(&edge, "opus", &["--duration", "1s"]);
+    assert_eq!(count(&voice, "slots"), 50);
+    // A key frame of 20 packets, then 29 frames of 3.
+    let camera = profile(&edge, "video", &["--duration", "1s"]);
+    assert_eq!(count(&camera, "slots"), 107);
+    let short = profile(&edge, "video", &["--count", "25", "--size", "1100"]);
+    assert_eq!(count(&short, "slots"), 25);
+    assert_eq!(short["lost_up"], 0);
+    let help = probe(&["--help"]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    for part in [
+        "--profile",
+        "opus",
+        "A voice",
+        "video",
+        "A camera",
+        "key frame every 4s",
+    ] {
+        assert!(help.contains(part), "{part:?} in {help}");
+    }
+}
+
 #[test]
 fn people_get_a_summary_that_fits_and_no_live_line_in_a_pipe() {
     let edge = edge();
