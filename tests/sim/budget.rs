@@ -47,7 +47,7 @@ async fn world(idle_kbps: u32) -> World {
     let edge = |name: &str| EdgeSpec {
         name: name.to_owned(),
         region: None,
-        clock: Default::default(),
+        clock: corridor::sim::ClockSpec::default(),
     };
     let mut spec = WorldSpec {
         edges: EDGES.map(edge).into(),

@@ -46,10 +46,9 @@ const ALPN: &[u8] = b"bare";
 const IDLE_TIMEOUT_MS: u32 = 120_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
 /// The agent's grid, and on it its patterns: routes at every step, links at every tenth; idle, other edges
-/// than the best have bursts of five steps a minute.
+/// than the best have five of those a minute, each edge its own.
 const GRID: Duration = Duration::from_millis(100);
 const SECOND: u64 = 10;
-const MINUTE: u64 = 600;
 const BURST: u64 = 5;
 
 /// What is sent to each reflector.
@@ -133,7 +132,7 @@ pub async fn probe(certificate: &Path, to: &[SocketAddr], load: Load) -> anyhow:
 /// Whether the `n`th link is probed at a step of the grid.
 fn link_is_due(step: u64, tier: Tier, n: usize) -> bool {
     match tier {
-        Tier::Idle if n > 0 => step % MINUTE < BURST,
+        Tier::Idle if n > 0 => step.is_multiple_of(SECOND) && (step / SECOND + 20 * n as u64) % 60 < BURST,
         _ => step.is_multiple_of(SECOND),
     }
 }

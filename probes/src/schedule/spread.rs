@@ -31,7 +31,7 @@ impl Spread {
         let unit = if period >= MINUTE { SECOND } else { 1 };
         let places = u64::from(period / unit);
         // The bits of the number, mirrored at the point.
-        let nth = u64::from(place.reverse_bits()) * places >> 32;
+        let nth = (u64::from(place.reverse_bits()) * places) >> 32;
         // Less than the period.
         let steps = u32::try_from(nth).unwrap_or(0) * unit;
         pattern.shifted(self.turn).shifted(steps)

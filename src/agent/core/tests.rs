@@ -168,3 +168,155 @@ fn says_something_to_an_edge_that_has_restarted_so_that_the_dead_connection_ends
         assert_eq!(edges, spoken_to, "{boots:?}");
     }
 }
+
+const LAST: EdgeId = EdgeId::new(3).expect("not 0");
+
+/// How often a link is probed, in steps.
+fn spacing(core: &Core, edge: EdgeId) -> u32 {
+    core.prober.pattern(Key::Link(edge)).unwrap().spacing()
+}
+
+/// An agent with three edges, in a class whose routes go by two of them.
+fn in_class() -> Core {
+    let mut core = agent();
+    let mut edges: Vec<_> = core.candidates.values().cloned().collect();
+    edges.push(proto::EdgeInfo {
+        id: LAST.get().into(),
+        ..edges[0].clone()
+    });
+    core.set_candidates(edges.clone(), now(0).mono);
+    for edge in [NEAR, FAR, LAST] {
+        core.connected(edge, 1, now(100));
+    }
+    core.edge_said(NEAR, hello(true), now(110));
+    let plan = proto::Plan {
+        class: "c".into(),
+        version: 1,
+        far_end: Some(proto::FarEnd {
+            of: Some(proto::far_end::Of::Hub(1)),
+        }),
+        routes: [vec![1], vec![2, 1]].map(|edges| proto::Route { edges }).into(),
+        budget_us: 200_000,
+        edges,
+        ..proto::Plan::default()
+    };
+    let plans = proto::Plans {
+        version: 1,
+        plans: vec![plan],
+    };
+    core.controller_said(from_controller::Body::Plans(plans), now(200));
+    core
+}
+
+#[test]
+fn while_a_leg_is_at_risk_other_candidates_are_probed_faster() {
+    let mut core = in_class();
+    assert_eq!((spacing(&core, LAST), core.legs.at_risk()), (10, false));
+    // Nothing is answered.
+    for ms in (200..5_000).step_by(100) {
+        while core.next_probe(now(ms).mono).is_some() {}
+        core.handle_timeout(now(ms));
+    }
+    assert!(core.legs.at_risk());
+    assert_eq!(spacing(&core, LAST), 5);
+}
+
+#[test]
+fn what_goes_over_the_line_beyond_the_budget_slows_down_the_least_important() {
+    let mut core = in_class();
+    let spend = |core: &mut Core, seconds: std::ops::Range<u64>, kbps: u64| {
+        for s in seconds.step_by(10) {
+            let line = corridor_probes::tiers::Bytes {
+                out: kbps * 125 * s,
+                back: 0,
+            };
+            let spent = Spent {
+                line,
+                ..Spent::default()
+            };
+            core.spent(spent, Mono::from_millis(i64::try_from(s).unwrap() * 1_000));
+        }
+    };
+    spend(&mut core, 10..120, 59);
+    assert_eq!(spacing(&core, LAST), 10);
+    let told = core.traffic();
+    assert_eq!(
+        (told.budget_bps, told.rungs_down, told.out_bps),
+        (60_000, 0, 59_000)
+    );
+    spend(&mut core, 120..200, 70);
+    assert!(spacing(&core, LAST) > 10);
+    assert!(core.traffic().rungs_down > 0);
+    let routes: Vec<_> = core.legs.routes().collect();
+    for (leg, route) in routes {
+        let pattern = core.prober.pattern(Key::Route(leg, route)).unwrap();
+        assert_eq!(pattern.spacing(), 1, "{route:?}");
+    }
+}
+
+#[test]
+fn the_smallest_of_own_told_and_metered_budgets_and_the_site_s_share_count() {
+    let mut core = in_class();
+    let told = |idle_kbps, in_class_kbps, site_share_bps| {
+        from_controller::Body::Settings(proto::Settings {
+            idle_kbps,
+            in_class_kbps,
+            site_share_bps,
+            ..proto::Settings::default()
+        })
+    };
+    let routes = |core: &Core| {
+        let (leg, route) = core.legs.routes().next().unwrap();
+        core.prober.pattern(Key::Route(leg, route)).unwrap().spacing()
+    };
+    let budget = |core: &Core| (core.traffic().budget_bps, core.traffic().share_bps);
+    assert_eq!((budget(&core), routes(&core)), ((60_000, 0), 1));
+    core.controller_said(told(10, 80, 0), now(300));
+    assert_eq!(budget(&core), (80_000, 0));
+    core.settings.in_class_kbps = Some(40);
+    core.controller_said(told(10, 80, 10_000), now(400));
+    assert_eq!(budget(&core), (40_000, 10_000));
+    assert!(routes(&core) > 1, "it fits the share");
+    // A controller that does not know shares.
+    core.controller_said(told(10, 80, 0), now(500));
+    assert_eq!((budget(&core), routes(&core)), ((40_000, 0), 1));
+    core.set_metered(true, now(600).mono);
+    assert_eq!((budget(&core), routes(&core)), ((30_000, 0), 2));
+    assert!(core.traffic().metered);
+    core.set_metered(false, now(700).mono);
+    assert_eq!(budget(&core), (40_000, 0));
+}
+
+/// Its own sweep, with whatever else it does: two probes a second at most, for all the edges there are.
+#[test]
+fn an_idle_agent_sends_two_probes_a_second_at_most() {
+    let mut core = agent();
+    let edges = (1..=8).map(|id| proto::EdgeInfo {
+        id,
+        addresses: vec!["192.0.2.1:4433".into()],
+        ..proto::EdgeInfo::default()
+    });
+    core.set_candidates(edges.collect(), now(0).mono);
+    for id in 1..=8 {
+        core.connected(EdgeId::new(id).unwrap(), 1, now(1));
+    }
+    let mut sent: Vec<Mono> = Vec::new();
+    while sent.last().is_none_or(|at| *at < now(300_000).mono) {
+        let at = core.next_wakeup();
+        while core.next_probe(at).is_some() {
+            sent.push(at);
+        }
+        core.handle_timeout(Now { mono: at, ..now(0) });
+        said(&mut core);
+    }
+    assert!(
+        sent.windows(3)
+            .all(|w| w[2].since(w[0]) >= Duration::from_secs(1))
+    );
+    // One a second, and five a minute to each of seven.
+    assert!(
+        (300 + 5 * 35 - 10..300 + 5 * 35 + 10).contains(&sent.len()),
+        "{}",
+        sent.len()
+    );
+}
