@@ -161,6 +161,8 @@ pub struct Fit {
     pub reduced: bool,
     /// Even the least is too much.
     pub over_budget: bool,
+    /// How many rungs there are below what fits: further down there is nothing.
+    pub rungs: u32,
 }
 
 /// Fits the groups, the most important first, into the limits: each in turn gets the highest rate that
@@ -184,6 +186,12 @@ pub fn fit(groups: &[Group], limits: Limits, down: u32) -> Fit {
             })
             .unwrap_or(lowest);
     }
+    let below: usize = groups
+        .iter()
+        .zip(&rungs)
+        .filter(|(g, _)| g.count > 0)
+        .map(|(g, &rung)| g.ladder.len().saturating_sub(1 + rung))
+        .sum();
     for _ in 0..down {
         let above_last = |n: &usize| groups[*n].count > 0 && rungs[*n] + 1 < groups[*n].ladder.len();
         match (0..groups.len()).rev().find(above_last) {
@@ -203,13 +211,8 @@ pub fn fit(groups: &[Group], limits: Limits, down: u32) -> Fit {
             .zip(&rungs)
             .any(|(g, &rung)| g.count > 0 && rung > 0),
         over_budget,
+        rungs: u32::try_from(below).unwrap_or(u32::MAX),
     }
-}
-
-/// Steps down that make a difference: beyond them every group is on its last rung.
-pub fn rungs(groups: &[Group]) -> u32 {
-    let each = groups.iter().filter(|g| g.count > 0).map(|g| g.ladder.len() - 1);
-    u32::try_from(each.sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 fn load(groups: &[Group], rungs: &[usize], of: impl Fn(&Group) -> Bytes) -> Bytes {

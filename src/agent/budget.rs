@@ -40,7 +40,7 @@ pub struct Used {
 /// A step of the ladder, by what the plan says of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ladder {
-    /// Rungs from the top to the bottom.
+    /// Rungs from what the plan allows to the bottom.
     pub rungs: u32,
     /// Bits a second that the next rung up would add.
     pub next_adds: Bytes,

@@ -45,7 +45,7 @@ pub struct Rates {
     pub load: Bytes,
     /// The budget does not allow what is wanted.
     pub reduced: bool,
-    /// How many rungs there are to go down from the top.
+    /// How many rungs there are to go down from what fits.
     pub rungs: u32,
 }
 
@@ -78,7 +78,7 @@ pub fn fit(allowed: Allowed, settings: &Settings, wanted: &Wanted, down: u32) ->
         other_links: pattern(&fit, 3, others),
         load: fit.load,
         reduced: fit.reduced,
-        rungs: tiers::rungs(&groups),
+        rungs: fit.rungs,
     }
 }
 

@@ -35,7 +35,8 @@ use crate::{
     spool::Spool,
     store::worker::Worker,
     transport::{
-        self, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome, StreamRate,
+        self, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome,
+        StreamRate,
     },
 };
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use corridor::{
     agent::AgentReport,
     sim::{AgentSpec, EdgeSpec, World, WorldSpec},
+    store::records::{BudgetOn, Protect, Role},
 };
 
 const EDGES: [&str; 3] = ["fra", "ams", "sin"];
@@ -31,7 +32,11 @@ fn sum(packets: impl Iterator<Item = (usize, u64)>, headers: u64) -> u64 {
 }
 
 async fn status(world: &World) -> AgentReport {
-    world.agent("agent").unwrap().status().await.unwrap()
+    status_of(world, "agent").await
+}
+
+async fn status_of(world: &World, agent: &str) -> AgentReport {
+    world.agent(agent).unwrap().status().await.unwrap()
 }
 
 fn in_virtual_time(test: impl Future<Output = ()>) {
@@ -44,6 +49,10 @@ fn in_virtual_time(test: impl Future<Output = ()>) {
 }
 
 async fn world(idle_kbps: u32) -> World {
+    world_of(&["agent"], |controller| controller.idle_kbps = idle_kbps).await
+}
+
+async fn world_of(agents: &[&str], set: impl FnOnce(&mut corridor::controller::Settings)) -> World {
     let edge = |name: &str| EdgeSpec {
         name: name.to_owned(),
         region: None,
@@ -51,10 +60,10 @@ async fn world(idle_kbps: u32) -> World {
     };
     let mut spec = WorldSpec {
         edges: EDGES.map(edge).into(),
-        agents: vec![AgentSpec::new("agent")],
+        agents: agents.iter().map(|name| AgentSpec::new(name)).collect(),
         ..WorldSpec::default()
     };
-    spec.controller.idle_kbps = idle_kbps;
+    set(&mut spec.controller);
     let mut world = World::new(spec).await.unwrap();
     world.start_all().await.unwrap();
     world
@@ -125,6 +134,75 @@ fn what_an_agent_says_it_used_is_what_the_network_carried() {
             all.agents[0].traffic.is_some(),
             "the controller knows by its report"
         );
+        world.end().await;
+    });
+}
+
+/// From the address that the edge sees to what the agent keeps to.
+#[test]
+fn an_agent_keeps_to_its_share_of_its_site() {
+    in_virtual_time(async {
+        let world = world_of(&["agent"], |controller| controller.site_budget_kbps = 4).await;
+        tokio::time::sleep(Duration::from_secs(180)).await;
+        assert_eq!(status(&world).await.traffic.unwrap().share_kbps, Some(4.0));
+        let all = world.controller().unwrap().status().await.unwrap();
+        let [site] = &all.sites[..] else {
+            panic!("{:?}", all.sites);
+        };
+        assert_eq!(
+            (site.address.as_str(), site.agents, site.in_class),
+            ("198.18.2.0/24", 1, 0)
+        );
+        assert_eq!((site.budget_kbps, site.share_idle_kbps), (4.0, Some(4.0)));
+        assert!((0.5..4.0).contains(&site.out_kbps), "{site:?}");
+        world.end().await;
+    });
+}
+
+/// Each probes the other along its routes: that does not slow down either.
+#[test]
+fn a_class_of_two_stays_in_the_budget_at_full_rates() {
+    in_virtual_time(async {
+        let world = world_of(&["agent", "peer"], |_| {}).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let class = corridor::controller::NewClass {
+            id: "math".to_owned(),
+            participants: vec![
+                ("agent".to_owned(), Role::Teacher),
+                ("peer".to_owned(), Role::Student),
+            ],
+            target: None,
+            budget: None,
+            budget_on: BudgetOn::RoundTrip,
+            protect: Protect::Off,
+            start: None,
+            end: None,
+        };
+        world.controller().unwrap().create_class(class).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        let from = carried(&world);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let to = carried(&world);
+        for name in ["agent", "peer"] {
+            let report = status_of(&world, name).await;
+            let said = report.traffic.unwrap();
+            println!(
+                "{name}: {said:?}, truth {} out, {} back",
+                to.0 - from.0,
+                to.1 - from.1
+            );
+            assert_eq!((report.legs[0].routes.len(), said.rungs_down), (3, 0));
+            let (own, peers) = (said.out_kbps.unwrap(), said.peers_out_kbps.unwrap());
+            assert!(own <= 60.0 && said.back_kbps.unwrap() <= 60.0, "{said:?}");
+            assert!(peers > 20.0, "{said:?}");
+            if name == "agent" {
+                let truth = (to.0 - from.0) as f64 * 8.0 / 60.0 / 1e3;
+                assert!(
+                    (own + peers - truth).abs() <= 0.02 * truth,
+                    "{said:?}, truth {truth}"
+                );
+            }
+        }
         world.end().await;
     });
 }

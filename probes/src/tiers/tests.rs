@@ -142,7 +142,8 @@ fn rungs_are_taken_from_the_least_important_first() {
         let (of_routes, of_others, _) = after(down);
         assert_eq!((of_routes, of_others), (routes, others), "{down}");
     }
-    assert_eq!(rungs(&groups), 11);
+    assert_eq!(fit(&groups, limits, 3).rungs, 11);
+    assert_eq!(fit(&groups, own(53_879, IN_CLASS_REPORTS), 0).rungs, 10);
     assert!((0..11).all(|down| after(down + 1).2.out < after(down).2.out));
 }
 
