@@ -135,6 +135,8 @@ async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) 
             shared.tell(notices);
         }
         shared.datagram(from, connection, &data, arrival);
+        // After a stall there are many to answer.
+        connection.transmitted().await;
     }
 }
 

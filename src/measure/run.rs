@@ -348,8 +348,8 @@ impl Driver {
         probe.write(&mut self.buffer, size);
         match connection.send_datagram(Bytes::copy_from_slice(&self.buffer)) {
             SendOutcome::Queued => {
-                // Lets the connection transmit before the next probe is stamped.
-                tokio::task::yield_now().await;
+                // Before the next probe is stamped.
+                connection.transmitted().await;
                 let errors = self.dialler.send_errors();
                 if errors > std::mem::replace(&mut self.send_errors, errors) {
                     self.books.local_drop(probe.seq);

@@ -103,6 +103,9 @@ struct Sending {
 const BREAKER_LOOKUP: Duration = Duration::from_secs(1);
 /// One full packet.
 const TRICKLE_BURST: usize = 1_500;
+/// How often quinn gets its turn to send what was queued: once, unless another thread has it in hand, or
+/// the socket takes no more.
+const TURNS: usize = 64;
 
 impl Connection {
     pub(super) fn new(
@@ -245,6 +248,18 @@ impl Connection {
             SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => LocalDrop::Unsupported,
             SendDatagramError::ConnectionLost(_) => LocalDrop::Closed,
         })
+    }
+
+    /// Lets quinn put what is queued into packets, so that the next datagram gets one of its own: those
+    /// that share a packet are lost together. Gives up where the socket takes no more. Cancel-safe.
+    pub async fn transmitted(&self) {
+        let empty = self.sending().empty_space;
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            if self.inner.quinn.datagram_send_buffer_space() >= empty {
+                return;
+            }
+        }
     }
 
     /// Waits for a datagram. Cancel-safe.
