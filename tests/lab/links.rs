@@ -12,10 +12,13 @@
 //! it delivered are the first echoes of the way back. That N itself is right shows by the rate: as many
 //! packets are missing in it as its age has seconds.
 
-use std::{collections::BTreeMap, net::UdpSocket, ops::RangeInclusive, thread, time::Duration};
+use std::{net::UdpSocket, ops::RangeInclusive, thread, time::Duration};
 
 use corridor::api::model::{LinkStatus, Status};
-use corridor_netem::packet::Proto;
+use corridor_netem::{
+    log::{self, Packet},
+    packet::Proto,
+};
 
 use crate::{
     deployment::{Deployment, LINK_SIZE, MESH_SIZE, ROUTE_SIZE, now},
@@ -130,17 +133,15 @@ fn floor_ms(world: &World) -> f64 {
 
 /// Fates of the packets of one direction whose lengths say that a probe of `size` is in them, in the
 /// order of their sending: delivered or not.
-fn fates(log: &str, from: &str, to: &str, size: u16) -> Vec<bool> {
+fn fates(packets: &[Packet], from: &str, to: &str, size: u16) -> Vec<bool> {
     let lengths = lengths(size);
-    let mut packets = BTreeMap::new();
-    for line in log.lines().skip(1) {
-        let fields: Vec<&str> = line.split(',').collect();
-        let (length, number): (u16, u64) = (fields[4].parse().expect("len"), fields[5].parse().expect("seq"));
-        if fields[1..4] == [from, to, "udp"] && lengths.iter().any(|range| range.contains(&length)) {
-            packets.insert(number, fields[6] == "delivered");
-        }
-    }
-    packets.into_values().collect()
+    let mut found: Vec<&Packet> = packets
+        .iter()
+        .filter(|p| p.from == from && p.to == to && p.proto == Proto::Udp)
+        .filter(|p| lengths.iter().any(|range| range.contains(&p.len)))
+        .collect();
+    found.sort_by_key(|p| p.seq);
+    found.iter().map(|p| p.delivery.is_some()).collect()
 }
 
 fn lost(fates: &[bool]) -> u64 {
@@ -217,12 +218,12 @@ fn links_are_what_the_emulator_makes_them() {
     }
 
     drop(deployment);
-    let log = world.finish();
+    let packets = log::parse(&world.finish()).expect("the packet log");
     for ((prober, peer, ..), entered) in counted().zip(after) {
         let (up, down) = (link(status, prober, peer), link(status, peer, prober));
         let size = size_of(prober);
-        let there = fates(&log, prober, peer, size);
-        let back = fates(&log, peer, prober, size);
+        let there = fates(&packets, prober, peer, size);
+        let back = fates(&packets, peer, prober, size);
         let count = |n: u64| usize::try_from(n).expect("few");
         let there = &there[..count(up.sent)];
         let delivered = up.sent - lost(there);

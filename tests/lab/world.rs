@@ -17,14 +17,15 @@
 //! processes end with the world, however the test ends.
 
 use std::{
+    error::Error as _,
     ffi::OsStr,
     fmt,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Write},
     net::IpAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -34,30 +35,26 @@ use std::{
 };
 
 use corridor_netem::{
-    control::{Client, Reply, Request, Row, Stats, Status},
+    control::{Reply, Request, Row, Stats, Status},
     netns,
     packet::Proto,
+    running::Running,
     stats::Filter,
 };
 use tempfile::TempDir;
 
 use crate::proc::Proc;
 
-/// Held by the machine's one world.
-const LOCK: &str = "/run/corridor-lab.lock";
 /// How often packets under way are asked for.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A running emulator and all that was started in it.
 pub struct World {
-    client: Mutex<Client>,
+    // Ends before its directory goes.
+    running: Mutex<Running>,
     status: Status,
     spawned: AtomicU32,
-    /// Its end is the emulator's end.
-    stdin: Option<ChildStdin>,
-    emulator: Child,
     dir: Option<TempDir>,
-    _lock: File,
 }
 
 /// Why there can be no lab here, if there cannot: it needs root and TUN devices. To be said with
@@ -87,38 +84,18 @@ impl World {
     /// Starts the world that `toml` describes, once no other runs on this machine; panics with the reason
     /// if that is impossible.
     pub fn start(toml: &str) -> Self {
-        let lock = only_one();
         let dir = tempfile::Builder::new()
             .prefix("corridor-lab-")
             .tempdir()
             .expect("make a directory");
-        let (file, sock) = (dir.path().join("world.toml"), dir.path().join("control.sock"));
-        fs::write(&file, toml).expect("write world.toml");
-        let mut emulator = Command::new(emulator())
-            .args(["run", "--exit-with-stdin", "--control"])
-            .arg(&sock)
-            .arg("--log")
-            .arg(dir.path().join("packets.csv"))
-            .arg(&file)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the emulator");
-        let mut lines = BufReader::new(emulator.stdout.take().expect("its stdout")).lines();
-        if !lines.any(|line| line.is_ok_and(|line| line == "ready")) {
-            let _ = emulator.wait();
-            panic!("the emulator did not start; its reason is above");
-        }
-        let mut client = Client::connect(&sock).expect("connect to the emulator");
-        let status = client.status().expect("ask the emulator what runs");
+        let waiting = || say("waiting for another lab on this machine");
+        let running = Running::start(&emulator(), toml, dir.path(), waiting)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", error.source()));
         Self {
-            client: Mutex::new(client),
-            status,
+            status: running.status.clone(),
+            running: Mutex::new(running),
             spawned: AtomicU32::new(0),
-            stdin: emulator.stdin.take(),
-            emulator,
             dir: Some(dir),
-            _lock: lock,
         }
     }
 
@@ -163,7 +140,8 @@ impl World {
 
     /// Counters of the packets that entered since the start or the last [`Self::reset_stats`].
     pub fn stats(&self, filter: Filter) -> Stats {
-        self.client()
+        self.running()
+            .client
             .stats(filter)
             .unwrap_or_else(|error| panic!("{error}"))
     }
@@ -216,28 +194,26 @@ impl World {
     }
 
     /// Ends the world, and answers its log of packets: see `corridor-netem run --help`.
-    pub fn finish(mut self) -> String {
-        drop(self.stdin.take());
-        let _ = self.emulator.wait();
-        fs::read_to_string(self.dir().join("packets.csv")).expect("read packets.csv")
+    pub fn finish(&self) -> String {
+        self.running().finish().unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn request(&self, request: &Request) -> Reply {
-        self.client()
+        self.running()
+            .client
             .request(request)
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn client(&self) -> MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What was started in the world is killed with it, and its namespaces are deleted.
 impl Drop for World {
     fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ = self.emulator.wait();
+        self.running().end();
         if thread::panicking()
             && let Some(dir) = self.dir.take()
         {
@@ -311,14 +287,4 @@ fn emulator() -> PathBuf {
         Some(path) if path.is_file() => path,
         _ => panic!("the emulator is not built: run `cargo build -p corridor-netem` with the same profile"),
     }
-}
-
-/// Waits until no other world runs on this machine.
-fn only_one() -> File {
-    let lock = File::create(LOCK).unwrap_or_else(|error| panic!("{LOCK}: {error}"));
-    if lock.try_lock().is_err() {
-        say("waiting for another lab on this machine");
-        lock.lock().unwrap_or_else(|error| panic!("{LOCK}: {error}"));
-    }
-    lock
 }

@@ -11,15 +11,18 @@ pub mod control;
 pub mod emulator;
 pub mod gateway;
 pub mod histogram;
+pub mod log;
 pub mod model;
 pub mod netns;
 pub mod network;
 pub mod packet;
 pub mod queue;
 mod recorder;
+pub mod running;
 mod settings;
 pub mod stats;
 mod sys;
+pub mod truth;
 
 pub use recorder::Outcome;
 pub use settings::{Settings, SettingsError};

@@ -15,11 +15,10 @@ use crate::{
     config::Config,
     control::{Reply, Row, Stats},
     histogram::{Histogram, Summary},
+    log,
     network::Event,
     stats::{Counts, Ledger, Query, is_void},
 };
-
-const LOG_HEADER: &str = "entered_ns,from,to,proto,len,seq,fate,left_ns,residence_us,lateness_us";
 
 /// What the loop tells the recorder, in the order in which it happened.
 #[derive(Debug)]
@@ -144,7 +143,7 @@ impl Log {
             file: file.map(BufWriter::new),
             error: None,
         };
-        log.line(format_args!("{LOG_HEADER}"));
+        log.line(format_args!("{}", log::HEADER));
         log
     }
 
@@ -156,7 +155,7 @@ impl Log {
         let (fate, left) = match event {
             Event::Entered(_) | Event::Copied(_) => return,
             Event::Lost(_, cause) => (cause.name(), None),
-            Event::Left { due, at, .. } => ("delivered", Some((*due, *at))),
+            Event::Left { due, at, .. } => (log::DELIVERED, Some((*due, *at))),
         };
         let head = format_args!(
             "{},{},{},{},{},{},{fate}",
