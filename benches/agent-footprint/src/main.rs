@@ -4,14 +4,13 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what does the bare client do | `bare.rs`, how large are its datagrams `sizes.rs` |
+//! | what does the bare client do | `../common/src/bare.rs`, how large are its datagrams `sizes.rs` |
 //! | what runs around the agent, and is its plan what it should be | `deployment.rs` |
 //! | where do the figures come from | `process.rs` |
 //! | who sees whose packets | `netns.rs` |
 //! | what is measured when | `run.rs` |
 //! | what is printed | `table.rs` |
 
-mod bare;
 mod deployment;
 mod netns;
 mod process;
@@ -19,12 +18,11 @@ mod run;
 mod sizes;
 mod table;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-
-use sizes::Sizes;
+use clap::Parser;
+use corridor_bench::bare::Mode;
 
 /// Measures the agent's CPU, memory and traffic beside a bare QUIC client's (root)
 #[derive(Debug, Parser)]
@@ -51,37 +49,6 @@ struct Measure {
     out: Option<PathBuf>,
 }
 
-/// What this program is when it starts itself.
-#[derive(Debug, Subcommand)]
-enum Mode {
-    /// Answers datagrams
-    #[command(hide = true)]
-    Reflect {
-        #[arg(long)]
-        certificate: PathBuf,
-        #[arg(long)]
-        key: PathBuf,
-        #[arg(long)]
-        listen: Vec<SocketAddr>,
-    },
-    /// Sends probes
-    #[command(hide = true)]
-    Bare {
-        #[arg(long)]
-        certificate: PathBuf,
-        #[arg(long)]
-        to: Vec<SocketAddr>,
-        #[arg(long)]
-        link: Sizes,
-        /// One for each reflector
-        #[arg(long)]
-        route: Vec<Sizes>,
-        /// What a peer's probes and the answers to them are; without, there is no peer
-        #[arg(long)]
-        peer: Vec<Sizes>,
-    },
-}
-
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -89,17 +56,6 @@ fn main() -> anyhow::Result<()> {
     let runtime = runtime.build().context("no runtime")?;
     match args.mode {
         None => runtime.block_on(run::run(&args.measure)),
-        Some(Mode::Reflect {
-            certificate,
-            key,
-            listen,
-        }) => runtime.block_on(bare::reflect(&certificate, &key, &listen)),
-        Some(Mode::Bare {
-            certificate,
-            to,
-            link,
-            route,
-            peer,
-        }) => runtime.block_on(bare::probe(&certificate, &to, bare::Load { link, route, peer })),
+        Some(mode) => runtime.block_on(mode.run()),
     }
 }

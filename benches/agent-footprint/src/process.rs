@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use corridor_bench::memory::{Memory, field};
 use tokio::process::{Child, Command};
 
 use crate::netns::Counters;
@@ -61,16 +62,6 @@ pub struct Reading {
     pub wire: Counters,
 }
 
-/// Resident memory in KiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    pub now: u64,
-    pub peak: u64,
-    /// Of `now`: its own, and pages of files, which other processes may share.
-    pub own: u64,
-    pub files: u64,
-}
-
 impl Reading {
     #[expect(clippy::disallowed_methods, reason = "dates figures of real processes")]
     fn of(pid: u32) -> anyhow::Result<Self> {
@@ -92,7 +83,7 @@ impl Reading {
             cpu: cpu(&read("stat")?).context("no CPU time in stat")?,
             switches,
             threads,
-            memory: memory(&read("status")?).context("no memory in status")?,
+            memory: Memory::parse(&read("status")?).context("no memory in status")?,
             wire: Counters::of(pid)?,
         })
     }
@@ -108,23 +99,6 @@ fn cpu(stat: &str) -> Option<Duration> {
     Some(TICK * ticks(11)?.checked_add(ticks(12)?)?)
 }
 
-fn memory(status: &str) -> Option<Memory> {
-    Some(Memory {
-        now: field(status, "VmRSS")?,
-        peak: field(status, "VmHWM")?,
-        own: field(status, "RssAnon")?,
-        files: field(status, "RssFile")?,
-    })
-}
-
-/// The number in a line `NAME: NUMBER …` of `status`.
-fn field(status: &str, name: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,17 +108,10 @@ mod tests {
         let stat = "7 (a) b) S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0 2 0 9 9 9";
         assert_eq!(cpu(stat), Some(Duration::from_millis(1_750)));
         assert_eq!(cpu("7 (a"), None);
-        let status = "VmHWM:\t  900 kB\nVmRSS:\t  800 kB\nRssAnon:\t 300 kB\nRssFile:\t 500 kB\n\
-                      voluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n";
-        let read = memory(status).unwrap();
-        assert_eq!((read.now, read.peak, read.own, read.files), (800, 900, 300, 500));
-        assert_eq!(field(status, "voluntary_ctxt_switches"), Some(12));
     }
 
     #[test]
     fn reads_this_process() {
-        let dir = Path::new("/proc/self");
-        assert!(cpu(&fs::read_to_string(dir.join("stat")).unwrap()).is_some());
-        assert!(memory(&fs::read_to_string(dir.join("status")).unwrap()).is_some());
+        assert!(cpu(&fs::read_to_string("/proc/self/stat").unwrap()).is_some());
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use corridor_bench::{bare, machine, sizes::Sizes};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},
@@ -16,11 +17,11 @@ use tokio::{
 };
 
 use crate::{
-    Measure, bare,
+    Measure,
     deployment::{Deployment, Sent},
     netns::{Net, Node},
     process::{Process, Reading},
-    sizes::{self, Sizes},
+    sizes,
     table::{self, Phase, Span},
 };
 
@@ -107,10 +108,8 @@ async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<
         edges.iter().map(|&n| of(n)).collect::<anyhow::Result<Vec<_>>>()
     };
     let (routes, peers) = (sizes(sizes::route)?, sizes(sizes::peer)?);
-    let certificate = rcgen::generate_simple_self_signed([bare::NAME.to_owned()])?;
     let (public, secret) = (dir.join("reflector.crt"), dir.join("reflector.key"));
-    fs::write(&public, certificate.cert.der())?;
-    fs::write(&secret, certificate.signing_key.serialize_der())?;
+    bare::certify(&public, &secret)?;
     let reflectors = reflectors(&hub, dir, &public, &secret).await?;
     let mut client = async |name: &str, peers: &[Sizes]| {
         let node = net.node(&hub, name)?;
@@ -153,7 +152,7 @@ impl Measured {
             self.probing.look().await?,
             self.all.look().await?,
         );
-        let load_before = load()?;
+        let load_before = machine::load()?;
         tokio::time::sleep(length).await;
         self.deployment.check()?;
         self.reflectors.process.check()?;
@@ -171,16 +170,9 @@ impl Measured {
             },
             probing,
             all,
-            load: (load_before, load()?),
+            load: (load_before, machine::load()?),
         })
     }
-}
-
-/// The mean number of runnable processes in the last minute.
-fn load() -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/loadavg")?;
-    let first = text.split_whitespace().next().context("/proc/loadavg is empty")?;
-    Ok(first.parse()?)
 }
 
 /// This program once more, as a bare client or as the reflectors.

@@ -2,10 +2,11 @@
 
 use std::{
     fmt::Write as _,
-    fs,
     io::{self, Write as _},
     time::Duration,
 };
+
+use corridor_bench::machine;
 
 use crate::process::Reading;
 
@@ -154,7 +155,7 @@ pub fn text(phases: &[Phase]) -> anyhow::Result<String> {
     let mut out = String::new();
     let args: Vec<_> = std::env::args().skip(1).collect();
     writeln!(out, "command  agent_footprint {}", args.join(" "))?;
-    writeln!(out, "machine  {}", machine()?)?;
+    writeln!(out, "machine  {}", machine::describe()?)?;
     for phase in phases {
         let (from, to) = phase.load;
         writeln!(
@@ -209,17 +210,6 @@ fn number(figure: f64, digits: usize) -> String {
     } else {
         "-".to_owned()
     }
-}
-
-fn machine() -> anyhow::Result<String> {
-    let info = fs::read_to_string("/proc/cpuinfo")?;
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
-        .map_or("unknown processor", |(_, model)| model);
-    let cores = std::thread::available_parallelism()?;
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    Ok(format!("{cores} cores, {model}, Linux {}", kernel.trim()))
 }
 
 pub fn print(text: &str) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::{
     io::{self, Write as _},
     net::{Ipv4Addr, SocketAddr},
     os::fd::AsFd as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -40,25 +40,77 @@ use tokio::{
 use crate::sizes::Sizes;
 
 /// The name in the reflectors' certificate.
-pub const NAME: &str = "reflector";
+const NAME: &str = "reflector";
 const ALPN: &[u8] = b"bare";
 /// As the agent's connections: an edge that is probed five times a minute would else be lost.
 const IDLE_TIMEOUT_MS: u32 = 120_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(25);
-/// The agent's grid, and on it its patterns: routes at every step, links at every tenth; idle, other edges
-/// than the best have five of those a minute, each edge its own.
-const GRID: Duration = Duration::from_millis(100);
+/// The agent's patterns on its grid of 100 ms: routes at every step, links at every tenth; idle, other
+/// edges than the best have five of those a minute, each edge its own.
 const SECOND: u64 = 10;
 const BURST: u64 = 5;
 
-/// What is sent to each reflector.
-#[derive(Debug, Clone)]
-pub struct Load {
-    pub link: Sizes,
-    /// One for each reflector.
-    pub route: Vec<Sizes>,
-    /// The same of a peer's probes and the answers to them, as the peer sees them; empty without a peer.
-    pub peer: Vec<Sizes>,
+/// What this is when a program starts itself as one.
+#[derive(Debug, clap::Subcommand)]
+pub enum Mode {
+    /// Answers datagrams
+    #[command(hide = true)]
+    Reflect(Reflect),
+    /// Sends probes
+    #[command(hide = true)]
+    Bare(Bare),
+}
+
+impl Mode {
+    /// Runs until stdin ends.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Reflect(reflect) => reflect.run().await,
+            Self::Bare(bare) => bare.run().await,
+        }
+    }
+}
+
+/// The reflectors.
+#[derive(Debug, clap::Args)]
+pub struct Reflect {
+    #[arg(long)]
+    certificate: PathBuf,
+    #[arg(long)]
+    key: PathBuf,
+    #[arg(long)]
+    listen: Vec<SocketAddr>,
+    /// Of the grid on which a peer's probes go
+    #[arg(long, default_value_t = 100)]
+    grid_ms: u64,
+}
+
+/// The client, and what it sends to each reflector.
+#[derive(Debug, clap::Args)]
+pub struct Bare {
+    #[arg(long)]
+    certificate: PathBuf,
+    #[arg(long)]
+    to: Vec<SocketAddr>,
+    /// None are sent without it
+    #[arg(long)]
+    link: Option<Sizes>,
+    /// One for each reflector
+    #[arg(long)]
+    route: Vec<Sizes>,
+    /// What a peer's probes and the answers to them are, as the peer sees them; without, there is no peer
+    #[arg(long)]
+    peer: Vec<Sizes>,
+    #[arg(long, default_value_t = 100)]
+    grid_ms: u64,
+}
+
+/// Writes a new certificate of the reflectors and its key, in DER.
+pub fn certify(certificate: &Path, key: &Path) -> anyhow::Result<()> {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+    fs::write(certificate, made.cert.der())?;
+    fs::write(key, made.signing_key.serialize_der())?;
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,53 +129,55 @@ impl Tier {
     }
 }
 
-/// Runs the client until its stdin ends.
-pub async fn probe(certificate: &Path, to: &[SocketAddr], load: Load) -> anyhow::Result<()> {
-    let mut endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
-    endpoint.set_default_client_config(client_config(certificate)?);
-    let answers = Arc::new(AtomicU64::new(0));
-    let mut connections = Vec::new();
-    for (n, &to) in to.iter().enumerate() {
-        let connection = endpoint.connect(to, NAME)?.await?;
-        if let Some(&peer) = load.peer.get(n) {
-            ask_for_peer(&connection, peer)?;
+impl Bare {
+    async fn run(self) -> anyhow::Result<()> {
+        let grid = Duration::from_millis(self.grid_ms.max(1));
+        let mut endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
+        endpoint.set_default_client_config(client_config(&self.certificate)?);
+        let answers = Arc::new(AtomicU64::new(0));
+        let mut connections = Vec::new();
+        for (n, &to) in self.to.iter().enumerate() {
+            let connection = endpoint.connect(to, NAME)?.await?;
+            if let Some(&peer) = self.peer.get(n) {
+                ask_for_peer(&connection, peer)?;
+            }
+            tokio::spawn(answer(connection.clone(), answers.clone()));
+            connections.push(connection);
         }
-        tokio::spawn(answer(connection.clone(), answers.clone()));
-        connections.push(connection);
-    }
-    let mut commands = commands()?;
-    let (mut probes, mut tier) = (0, Tier::Idle);
-    let (begin, mut steps) = (now(), 0u64);
-    loop {
-        let next = begin + GRID.mul_f64(steps as f64);
-        tokio::select! {
-            biased;
-            command = commands.next_line() => match command?.as_deref() {
-                None => return Ok(()),
-                Some(command) => {
-                    let before = tier;
-                    tier = Tier::of(command, before);
-                    writeln!(io::stdout(), "{probes} {}", answers.load(Ordering::Relaxed))?;
-                    if tier != before {
-                        // What is next while idle may be a second away.
-                        steps = 1 + (begin.elapsed().as_nanos() / GRID.as_nanos()) as u64;
+        let mut commands = commands()?;
+        let (mut probes, mut tier) = (0, Tier::Idle);
+        let (begin, mut steps) = (now(), 0u64);
+        loop {
+            let next = begin + grid.mul_f64(steps as f64);
+            tokio::select! {
+                biased;
+                command = commands.next_line() => match command?.as_deref() {
+                    None => return Ok(()),
+                    Some(command) => {
+                        let before = tier;
+                        tier = Tier::of(command, before);
+                        writeln!(io::stdout(), "{probes} {}", answers.load(Ordering::Relaxed))?;
+                        if tier != before {
+                            // What is next while idle may be a second away.
+                            steps = 1 + (begin.elapsed().as_nanos() / grid.as_nanos()) as u64;
+                        }
                     }
-                }
-            },
-            () = tokio::time::sleep_until(next) => {
-                for (n, connection) in connections.iter().enumerate() {
-                    if link_is_due(steps, tier, n) {
-                        send(connection, load.link).await?;
-                        probes += 1;
+                },
+                () = tokio::time::sleep_until(next) => {
+                    for (n, connection) in connections.iter().enumerate() {
+                        if let Some(link) = self.link && link_is_due(steps, tier, n) {
+                            send(connection, link).await?;
+                            probes += 1;
+                        }
                     }
-                }
-                if tier == Tier::Class {
-                    for (connection, &sizes) in connections.iter().zip(&load.route) {
-                        send(connection, sizes).await?;
-                        probes += 1;
+                    if tier == Tier::Class {
+                        for (connection, &sizes) in connections.iter().zip(&self.route) {
+                            send(connection, sizes).await?;
+                            probes += 1;
+                        }
                     }
+                    steps = next_step(steps, tier);
                 }
-                steps = next_step(steps, tier);
             }
         }
     }
@@ -194,39 +248,41 @@ fn peer_asked(datagram: &[u8]) -> Option<Sizes> {
 /// The connections that want a peer's probes.
 type Peers = Arc<Mutex<Vec<(Connection, Sizes)>>>;
 
-/// Runs the reflectors until stdin ends.
-pub async fn reflect(certificate: &Path, key: &Path, listen: &[SocketAddr]) -> anyhow::Result<()> {
-    let config = server_config(certificate, key)?;
-    let peers = Peers::default();
-    for &address in listen {
-        let endpoint = Endpoint::server(config.clone(), address).with_context(|| address.to_string())?;
-        let peers = peers.clone();
-        tokio::spawn(async move {
-            while let Some(incoming) = endpoint.accept().await {
-                if let Ok(connection) = incoming.await {
-                    tokio::spawn(reflect_on(connection, peers.clone()));
+impl Reflect {
+    async fn run(self) -> anyhow::Result<()> {
+        let config = server_config(&self.certificate, &self.key)?;
+        let peers = Peers::default();
+        for &address in &self.listen {
+            let endpoint = Endpoint::server(config.clone(), address).with_context(|| address.to_string())?;
+            let peers = peers.clone();
+            tokio::spawn(async move {
+                while let Some(incoming) = endpoint.accept().await {
+                    if let Ok(connection) = incoming.await {
+                        tokio::spawn(reflect_on(connection, peers.clone()));
+                    }
                 }
-            }
-        });
-    }
-    let mut commands = commands()?;
-    writeln!(io::stdout(), "0 0")?;
-    let (mut tier, mut next) = (Tier::Idle, now());
-    loop {
-        tokio::select! {
-            biased;
-            command = commands.next_line() => match command?.as_deref() {
-                None => return Ok(()),
-                Some(command) => {
-                    tier = Tier::of(command, tier);
-                    writeln!(io::stdout(), "0 0")?;
-                }
-            },
-            () = tokio::time::sleep_until(next) => {
-                next += GRID;
-                if tier == Tier::Class {
-                    for (connection, sizes) in lock(&peers).iter() {
-                        let _ = connection.send_datagram(datagram(*sizes)?);
+            });
+        }
+        let grid = Duration::from_millis(self.grid_ms.max(1));
+        let mut commands = commands()?;
+        writeln!(io::stdout(), "0 0")?;
+        let (mut tier, mut next) = (Tier::Idle, now());
+        loop {
+            tokio::select! {
+                biased;
+                command = commands.next_line() => match command?.as_deref() {
+                    None => return Ok(()),
+                    Some(command) => {
+                        tier = Tier::of(command, tier);
+                        writeln!(io::stdout(), "0 0")?;
+                    }
+                },
+                () = tokio::time::sleep_until(next) => {
+                    next += grid;
+                    if tier == Tier::Class {
+                        for (connection, sizes) in lock(&peers).iter() {
+                            let _ = connection.send_datagram(datagram(*sizes)?);
+                        }
                     }
                 }
             }
