@@ -70,6 +70,8 @@ struct Session {
     /// A session that was forgotten and comes back has another epoch.
     epoch: u32,
     count: u32,
+    /// Those that came after one with a higher number; wraps.
+    reordered: u16,
     seen: SeenNumbers,
 }
 
@@ -101,13 +103,16 @@ impl<P: Ord + Copy> Reflector<P> {
             return Reception::Duplicate;
         }
         state.count = state.count.wrapping_add(1);
+        let overtaken = highest_before > Some(number);
+        state.reordered = state.reordered.wrapping_add(overtaken.into()) & EchoBody::REORDERED;
         let (base, ranges) = state.seen.ranges(number.saturating_sub(floor.into()), number);
         let body = EchoBody {
             epoch: epoch.wrapping_add(state.epoch),
             recv_us: recv.as_micros(),
             residence_us: 0,
             count: state.count,
-            ahead: clamp(highest_before.map_or(0, |h| h.saturating_sub(number))),
+            overtaken,
+            reordered: state.reordered,
             base: clamp(number - base),
             ranges,
         };
@@ -150,6 +155,7 @@ impl<P: Ord + Copy> Reflector<P> {
                     last_use: self.uses,
                     epoch: created_after as u32,
                     count: 0,
+                    reordered: 0,
                     seen: SeenNumbers::default(),
                 });
                 sessions.len() - 1

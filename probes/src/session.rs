@@ -86,6 +86,8 @@ pub struct ProbeSession {
     silence: Silence,
     /// The highest count that an echo of this epoch came back with.
     newest_echo: Option<(u32, u32)>,
+    /// How many reordered probes of this epoch are booked.
+    reordered: (u32, u16),
     jitter_up: ClockedJitter,
     jitter_down: ClockedJitter,
     totals: Ledger,
@@ -146,6 +148,7 @@ impl ProbeSession {
             evidence: Evidence::default(),
             silence: Silence::default(),
             newest_echo: None,
+            reordered: (0, 0),
             jitter_up: ClockedJitter::default(),
             jitter_down: ClockedJitter::default(),
             totals: Ledger::default(),

@@ -103,9 +103,12 @@ struct Sending {
 const BREAKER_LOOKUP: Duration = Duration::from_secs(1);
 /// One full packet.
 const TRICKLE_BURST: usize = 1_500;
-/// How often quinn gets its turn to send what was queued: once, unless another thread has it in hand, or
-/// the socket takes no more.
+/// How often quinn gets its turn to send what was queued. Once does, unless another thread has it in hand,
+/// …
 const TURNS: usize = 64;
+/// … which may have lost its processor: then it is looked for this often more, at such distances.
+const LOOKS: usize = 50;
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 impl Connection {
     pub(super) fn new(
@@ -253,10 +256,15 @@ impl Connection {
     /// Lets quinn put what is queued into packets, so that the next datagram gets one of its own: those
     /// that share a packet are lost together. Gives up where the socket takes no more. Cancel-safe.
     pub async fn transmitted(&self) {
+        let quinn = &self.inner.quinn;
         let empty = self.sending().empty_space;
-        for _ in 0..TURNS {
-            tokio::task::yield_now().await;
-            if self.inner.quinn.datagram_send_buffer_space() >= empty {
+        for look in 0..TURNS + LOOKS {
+            if look < TURNS {
+                tokio::task::yield_now().await;
+            } else {
+                clock::sleep(&*self.inner.clock, LOOK_EVERY).await;
+            }
+            if quinn.datagram_send_buffer_space() >= empty || quinn.close_reason().is_some() {
                 return;
             }
         }

@@ -23,7 +23,7 @@ fn body() -> anyhow::Result<EchoBody> {
         recv_us: 1,
         residence_us: 1,
         count: 1,
-        ahead: 0,
+        overtaken: false,
         reordered: 0,
         base: 30,
         ranges,

@@ -29,10 +29,11 @@ fn counts_and_acknowledges_from_the_floor() {
     assert_eq!(runs(&first), [(3, 4)]);
     echo(&mut r, 11, 0);
     let third = echo(&mut r, 13, 5);
-    assert_eq!((third.count, third.base, third.ahead), (3, 5, 0));
+    assert_eq!((third.count, third.base, third.overtaken), (3, 5, false));
     assert_eq!(runs(&third), [(2, 4), (5, 6)], "8, 9 and 12 are missing");
     let late = echo(&mut r, 12, 2);
-    assert_eq!((late.count, late.ahead, runs(&late)), (4, 1, vec![(0, 4)]));
+    assert_eq!((late.count, runs(&late)), (4, vec![(0, 4)]));
+    assert_eq!((third.reordered, late.overtaken, late.reordered), (0, true, 1));
     assert_eq!(r.receive(1, S, 12, 2, Mono::ZERO), Reception::Duplicate);
     assert_eq!(r.stats().duplicates, 1);
 }
@@ -44,7 +45,7 @@ fn sequence_numbers_wrap() {
     let next = echo(&mut r, 1, 3);
     assert_eq!(runs(&next), [(1, 2), (3, 4)], "only MAX and 1 of MAX-1..=1");
     let between = echo(&mut r, 0, 0);
-    assert_eq!(between.ahead, 1);
+    assert!(between.overtaken);
     assert_eq!(runs(&between), [(0, 2)], "of what was asked, with all above it");
 }
 
@@ -117,6 +118,7 @@ proptest! {
     ) {
         let mut r = reflector();
         let (mut seen, mut at) = (BTreeSet::new(), 1i64 << 33);
+        let mut reordered = 0;
         for (step, floor) in steps {
             at += step;
             let highest = seen.last().copied();
@@ -126,8 +128,9 @@ proptest! {
                 Reception::Echo(body) => {
                     prop_assert!(new);
                     prop_assert_eq!(body.count as usize, seen.len());
-                    let ahead = highest.map_or(0, |h| (h - at).max(0));
-                    prop_assert_eq!(i64::from(body.ahead), ahead);
+                    let overtaken = highest > Some(at);
+                    reordered += u16::from(overtaken);
+                    prop_assert_eq!((body.overtaken, body.reordered), (overtaken, reordered));
                     prop_assert_eq!(body.base, floor);
                     let base = at - i64::from(floor);
                     let mut told = BTreeSet::new();

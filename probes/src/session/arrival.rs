@@ -86,6 +86,37 @@ impl ProbeSession {
         }
     }
 
+    /// Books the probes that came to the reflector after later ones, as the echo of `seq` counts them: its
+    /// own in its window, others in that of the last one before it whose echo is missing. Leaves them to
+    /// another echo while no window is open.
+    fn book_reordered(&mut self, seq: u64, body: &EchoBody) {
+        let booked = match self.reordered {
+            (epoch, booked) if epoch == body.epoch => booked,
+            // It counts from zero.
+            _ => 0,
+        };
+        let new = body.reordered.wrapping_sub(booked) & EchoBody::REORDERED;
+        if new == 0 || new > EchoBody::REORDERED / 2 {
+            // Nothing, or the echo was overtaken itself.
+            return;
+        }
+        let at = self.index_of(seq);
+        let its = at.map(|at| self.probes[at].window);
+        let Some(its) = its.or(self.windows.front().map(|w| w.start)) else {
+            return;
+        };
+        let mut before = self.probes.range(..at.unwrap_or(0)).rev();
+        let missing = before.find(|p| p.echo == Echo::None).map_or(its, |p| p.window);
+        let own = u32::from(body.overtaken && at.is_some());
+        for (start, probes) in [(its, own), (missing, u32::from(new) - own)] {
+            if let Some(window) = self.open_window(start) {
+                let ledger = &mut window.ledger;
+                ledger.reordered_up = ledger.reordered_up.saturating_add(probes);
+            }
+        }
+        self.reordered = (body.epoch, body.reordered);
+    }
+
     /// `counted`: the body's count counts what came; if not, it gives an order only.
     fn on_echo(
         &mut self,
@@ -100,7 +131,9 @@ impl ProbeSession {
         };
         let first_open = self.first_open();
         let Some(at) = self.index_of(seq) else {
-            self.evidence.take(&mut self.probes, first_open, seq, body);
+            if self.evidence.take(&mut self.probes, first_open, seq, body) {
+                self.book_reordered(seq, body);
+            }
             self.silence.heard(arrival.at);
             return EchoOutcome::Stale;
         };
@@ -116,6 +149,9 @@ impl ProbeSession {
             return EchoOutcome::Duplicate;
         }
         let current = self.evidence.take(&mut self.probes, first_open, seq, body);
+        if current {
+            self.book_reordered(seq, body);
+        }
         if self.close_time(probe.window) <= arrival.at {
             return EchoOutcome::Stale;
         }
@@ -123,7 +159,7 @@ impl ProbeSession {
         let in_time = rtt <= self.config.tmax;
         self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
         self.probes[at].count = (current && counted).then_some(body.count);
-        self.probes[at].overtaken = body.ahead > 0;
+        self.probes[at].overtaken = body.overtaken;
         let reordered_down = current && self.is_overtaken(body);
         let sample = measure(seq, &probe, arrival, body, steps);
         let stalled = matches!(arrival.stall, Stall::Corrected | Stall::Suspect);
@@ -135,7 +171,6 @@ impl ProbeSession {
             return EchoOutcome::Stale;
         };
         let ledger = &mut window.ledger;
-        ledger.reordered_up += u32::from(body.ahead > 0);
         ledger.reordered_down += u32::from(reordered_down);
         ledger.stalled += u32::from(stalled);
         if !in_time {

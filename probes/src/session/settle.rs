@@ -75,7 +75,6 @@ impl ProbeSession {
                     Some(Loss::Down) => ledger.lost_down += 1,
                     Some(Loss::Unknown) | None => ledger.lost_unknown += 1,
                 }
-                ledger.reordered_up += u32::from(probe.overtaken);
             }
             if loss != Some(Loss::Unknown) {
                 chain_up.push(loss == Some(Loss::Up));

@@ -63,6 +63,8 @@ pub struct Echoes {
     newest: Option<Seen>,
     /// How many answers were sent after all before them, as their time stamps say.
     in_order: u32,
+    /// Probes whose answers show that they came there after later ones; wraps.
+    reordered: u16,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +86,7 @@ impl Echoes {
             doubled_forgotten: 0,
             newest: None,
             in_order: 0,
+            reordered: 0,
         }
     }
 
@@ -112,6 +115,10 @@ impl Echoes {
         if self.seen.len() > MAX_OPEN_PROBES {
             self.seen.pop_first();
         }
+        let overtaken = self.is_overtaken(packet.sender_seq, this, counted);
+        if before.is_none() {
+            self.reordered = self.reordered.wrapping_add(overtaken.into()) & EchoBody::REORDERED;
+        }
         let echo = LinkEcho {
             session: self.session,
             seq: packet.sender_seq,
@@ -124,7 +131,8 @@ impl Echoes {
                 } else {
                     self.rank(this)
                 },
-                ahead: self.ahead(packet.sender_seq, this, counted),
+                overtaken,
+                reordered: self.reordered,
                 base: 0,
                 ranges: AckRanges::EMPTY,
             },
@@ -153,6 +161,7 @@ impl Echoes {
             self.seen.clear();
             self.doubled.clear();
             self.doubled_forgotten = 0;
+            self.reordered = 0;
         }
     }
 
@@ -183,9 +192,8 @@ impl Echoes {
         self.in_order
     }
 
-    /// How far the highest number that came there before this one was above it, among those whose
-    /// answers have come.
-    fn ahead(&self, sender_seq: u32, this: Seen, counted: bool) -> u16 {
+    /// Whether a higher number came there before this one, among those whose answers have come.
+    fn is_overtaken(&self, sender_seq: u32, this: Seen, counted: bool) -> bool {
         let earlier = |s: &Seen| {
             if counted {
                 s.seq < this.seq
@@ -193,11 +201,8 @@ impl Echoes {
                 s.received < this.received
             }
         };
-        let mut above = self.seen.range(sender_seq..).rev();
-        let highest = above
-            .find(|(_, s)| earlier(s))
-            .map_or(sender_seq, |(&seq, _)| seq);
-        u16::try_from(highest - sender_seq).unwrap_or(u16::MAX)
+        let mut above = self.seen.range(sender_seq.saturating_add(1)..);
+        above.any(|(_, s)| earlier(s))
     }
 
     fn monotonic_us(&self, unix_ns: u64) -> i64 {

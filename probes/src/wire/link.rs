@@ -63,8 +63,11 @@ pub struct EchoBody {
     /// Different probes received in this session so far, this one included: its place in the order
     /// of arrival.
     pub count: u32,
-    /// How far above this number the highest one received before it was; 0 if it came in order.
-    pub ahead: u16,
+    /// It came after one with a higher number (RFC 4737).
+    pub overtaken: bool,
+    /// How many of this session have done so, this one included, in 15 bits; wraps. Where echoes are lost,
+    /// their `overtaken` is lost with them.
+    pub reordered: u16,
     /// How far below this number the ranges begin.
     pub base: u16,
     pub ranges: AckRanges,
@@ -73,6 +76,9 @@ pub struct EchoBody {
 impl EchoBody {
     /// The most bytes that a body takes: the fixed part and 16 pairs of three-byte numbers.
     pub(super) const MAX_LEN: usize = 25 + AckRanges::MAX * 2 * 3;
+
+    /// The largest number of [`Self::reordered`].
+    pub const REORDERED: u16 = (1 << 15) - 1;
 
     /// Longer than any echo is waited for, so that nothing can be measured with it.
     pub const UNKNOWN_RESIDENCE: u32 = u32::MAX;
@@ -94,18 +100,22 @@ impl EchoBody {
         out.extend_from_slice(&self.recv_us.to_be_bytes());
         out.extend_from_slice(&self.residence_us.to_be_bytes());
         out.extend_from_slice(&self.count.to_be_bytes());
-        out.extend_from_slice(&self.ahead.to_be_bytes());
+        let order = u16::from(self.overtaken) << 15 | self.reordered & Self::REORDERED;
+        out.extend_from_slice(&order.to_be_bytes());
         out.extend_from_slice(&self.base.to_be_bytes());
         self.ranges.write(out);
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (epoch, recv_us, residence_us, count) = (r.u32()?, r.i64()?, r.u32()?, r.u32()?);
+        let order = r.u16()?;
         Ok(Self {
-            epoch: r.u32()?,
-            recv_us: r.i64()?,
-            residence_us: r.u32()?,
-            count: r.u32()?,
-            ahead: r.u16()?,
+            epoch,
+            recv_us,
+            residence_us,
+            count,
+            overtaken: order > Self::REORDERED,
+            reordered: order & Self::REORDERED,
             base: r.u16()?,
             ranges: AckRanges::read(r)?,
         })
@@ -123,7 +133,7 @@ impl EchoBody {
 /// | 17 | 8 | received, µs |
 /// | 25 | 4 | residence, µs; all ones if not known |
 /// | 29 | 4 | count |
-/// | 33 | 2 | ahead |
+/// | 33 | 2 | first bit: overtaken; the others: reordered |
 /// | 35 | 2 | base |
 /// | 37 | 1 | number of ranges, at most 16 |
 /// | 38 | | per range: gap, length, as varints |

@@ -16,7 +16,8 @@ fn body() -> EchoBody {
         recv_us: -5,
         residence_us: 17,
         count: 203,
-        ahead: 1,
+        overtaken: true,
+        reordered: 0x0102,
         base: 204,
         ranges,
     }
@@ -48,7 +49,7 @@ fn layouts_stay_as_they_are() {
     };
     echo.write(&mut out, 0);
     assert_eq!(out.len(), 38 + 2 + 3);
-    assert_eq!(out[37..], [2, 0, 3, 2, 200, 1]);
+    assert_eq!(out[33..], [0x81, 2, 0, 204, 2, 0, 3, 2, 200, 1]);
     let route = Route::new(&[e(1), e(0x203)]).unwrap();
     RouteProbe::new(route, AgentId(1), Some(AgentId(2)), probe()).write(&mut out, 0);
     assert_eq!(out[..6], [0x20, 0b0000_1010, 0, 1, 2, 3]);
@@ -245,7 +246,7 @@ fn a_probe_cannot_carry_more_stamps_than_edges_it_passed() {
 
 prop_compose! {
     fn any_body()(
-        epoch: u32, recv_us: i64, residence_us: u32, count: u32, ahead: u16, base: u16,
+        epoch: u32, recv_us: i64, residence_us: u32, count: u32, overtaken: bool, reordered in 0..=EchoBody::REORDERED, base: u16,
         pairs in prop::collection::vec((1u32..9_000, 1u32..9_000), 0..20),
     ) -> EchoBody {
         let mut ranges = AckRanges::EMPTY;
@@ -254,7 +255,7 @@ prop_compose! {
                 break;
             }
         }
-        EchoBody { epoch, recv_us, residence_us, count, ahead, base, ranges }
+        EchoBody { epoch, recv_us, residence_us, count, overtaken, reordered, base, ranges }
     }
 }
 

@@ -62,15 +62,15 @@ fn a_doubled_probe_is_counted_once() {
 fn order_there_is_by_number_or_by_time() {
     for stateless in [false, true] {
         let mut e = echoes();
-        let mut ahead = |place: u32, sender_seq: u32| {
+        let mut order = |place: u32, sender_seq: u32| {
             let seq = if stateless { sender_seq } else { place };
-            e.take(&answer(seq, sender_seq, 10 + u64::from(place)))
-                .echo
-                .body
-                .ahead
+            let answer = answer(seq, sender_seq, 10 + u64::from(place));
+            let body = e.take(&answer).echo.body;
+            (body.overtaken, body.reordered)
         };
-        let seen = [ahead(0, 1), ahead(1, 4), ahead(2, 2), ahead(3, 3), ahead(4, 5)];
-        assert_eq!(seen, [0, 0, 2, 1, 0], "stateless: {stateless}");
+        let seen = [order(0, 1), order(1, 4), order(2, 2), order(3, 3), order(4, 5)];
+        let wanted = [(false, 0), (false, 0), (true, 1), (true, 2), (false, 2)];
+        assert_eq!(seen, wanted, "stateless: {stateless}");
     }
 }
 
