@@ -69,6 +69,11 @@ bench: build ## what the agent takes of this machine (root); MINUTES=10 for long
 	@mkdir -p docs/bench
 	target/release/agent_footprint --minutes $(MINUTES) --out docs/bench/agent-footprint.md
 
+accuracy: web ## how near corridor probe, irtt and fping come to the truth (root); SHORT=1; tables go to docs/accuracy
+	.ci/setup test
+	cargo build --profile $(PROFILE) --locked --bins -p corridor -p corridor-netem -p corridor-accuracy
+	target/$(PROFILE)/corridor_accuracy $(if $(SHORT),--short,--out docs/accuracy)
+
 clean:
 	cargo clean
 	rm -rf $(WEB)/dist $(WEB)/node_modules
