@@ -225,9 +225,13 @@ struct Dialler {
 
 impl Dialler {
     async fn dial(&self) -> Result<Connection, ConnectError> {
-        self.endpoint
-            .connect(&self.addresses, SERVER_NAME, self.tls.clone(), Kind::Probe)
-            .await
+        let dialled = self
+            .endpoint
+            .connect(&self.addresses, SERVER_NAME, self.tls.clone(), Kind::Probe);
+        let connection = dialled.await?;
+        // Probes before that would be lost at the edge, not on the way.
+        connection.confirmed().await;
+        Ok(connection)
     }
 
     /// Packets that the system has refused to send.

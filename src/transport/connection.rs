@@ -203,6 +203,18 @@ impl Connection {
         self.inner.quinn.stable_id()
     }
 
+    /// Waits until the server is known to have finished the handshake (RFC 9001 §4.1.2), if this is a client.
+    /// It reads nothing that comes before, as when the client's last handshake packet was lost.
+    pub async fn confirmed(&self) {
+        let quinn = &self.inner.quinn;
+        while quinn.side().is_client()
+            && quinn.stats().frame_rx.handshake_done == 0
+            && quinn.close_reason().is_none()
+        {
+            clock::sleep(&*self.inner.clock, LOOK_EVERY).await;
+        }
+    }
+
     // ---- datagrams ----
 
     /// Queues a datagram, or drops it here and says why. Never waits.

@@ -181,6 +181,36 @@ async fn a_blackhole_ends_both_sides_after_the_idle_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_sent_once_the_handshake_is_confirmed_is_read() {
+    let sim = sim(6, LinkShape::delay(20 * MS));
+    let up = |shape| sim.net.set_direction(&sim.agent, &sim.edge, shape);
+    let tls = sim.pair.tls.client(ALPN);
+    let addresses = [EDGE.parse().unwrap()];
+    let dialled = sim.pair.client.connect(&addresses, NAME, tls, Kind::AgentEdge);
+    let client = async {
+        let client = dialled.await.unwrap();
+        client.confirmed().await;
+        client.send_datagram(Bytes::from_static(b"here"));
+        client
+    };
+    // The client's last handshake packet, which goes out after 40 ms, is lost.
+    let weather = async {
+        tokio::time::sleep(30 * MS).await;
+        up(LinkShape {
+            loss: Loss::Random(1.0),
+            ..LinkShape::delay(20 * MS)
+        });
+        tokio::time::sleep(30 * MS).await;
+        up(LinkShape::delay(20 * MS));
+    };
+    let (client, server, ()) = tokio::join!(client, sim.pair.server.accept(), weather);
+    assert!(sim.net.counters(&sim.agent, &sim.edge).lost_random > 0);
+    let read = server.unwrap().read_datagram().await.unwrap();
+    assert_eq!(read.data.as_ref(), b"here");
+    assert_eq!(client.stats().local_drops.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn keep_alives_hold_an_idle_connection_for_hours() {
     let sim = sim(5, LinkShape::delay(10 * MS));
     let (client, server) = sim.connect().await;
