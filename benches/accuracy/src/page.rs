@@ -301,7 +301,8 @@ the other, so that none disturbs another:
 **Truth**: the log says how long each probe and its answer were in the emulator; their sum and both floors are
 the truth of that round trip, and percentiles are compared with percentiles over the same probes. Each tool
 meets its own draw of the link's randomness, so each has its own truth. Time at the far end is not in it:
-Corridor and irtt take it out by the far end's timestamps, fping's is the kernel's and small.
+Corridor and irtt take it out by the far end's timestamps. The kernel answers fping while the emulator writes,
+which saves part of the floor: fping's errors can be below zero by so much.
 
 **Late**: how much later than it meant the emulator wrote this tool's packets, 99th percentile. Above 0.3 ms the
 row is VOID: its times prove nothing; its counts do.
