@@ -6,7 +6,7 @@
 //! | when is a slot, how large is its probe | `slots.rs` |
 //! | which slot is due, what became of a probe, when is it over | `books.rs` |
 //! | how are delays of each direction known, and how well | `one_way.rs` |
-//! | how are figures made of many values, in bounded memory | `distribution.rs`, `variation.rs`, `bursts.rs` |
+//! | how are figures made of many values, in bounded memory | `distribution.rs`, `variation.rs`, `order.rs` |
 //! | what would a call sound like | `voice.rs` |
 //! | what is told at the end, to scripts and to people | `summary.rs`, `text.rs` |
 //! | who opens the connection, sends and receives | `run.rs`; with STAMP: `stamp.rs` |
@@ -14,9 +14,9 @@
 
 mod address;
 mod books;
-mod bursts;
 mod distribution;
 mod one_way;
+mod order;
 mod pace;
 mod plan;
 mod progress;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | what is known of a link | `estimate.rs`, `links.rs` |
 //! | which routes are there | `search.rs` |
-//! | which is best | `score.rs`, `quality.rs` |
+//! | which is best | `score.rs` |
 //! | which is planned, and why did it not switch | `plan.rs`, `hold_down.rs` |
 //! | which does the agent use right now | `live.rs` |
 //! | which legs has a class, and where does it meet | `classes.rs`, `hub.rs` |
@@ -26,7 +26,6 @@ pub mod links;
 pub mod live;
 pub mod margin;
 pub mod plan;
-pub mod quality;
 pub mod reason;
 pub mod score;
 pub mod search;

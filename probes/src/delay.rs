@@ -55,15 +55,14 @@ pub fn pdv(delays: &[i64]) -> Vec<i64> {
     delays.iter().map(|d| d.saturating_sub(least)).collect()
 }
 
-/// The percentile of [`pdv`] to report, and which one it is: P99.9 as RFC 5481 says, from 1,000 values
-/// on, else P99, since fewer have no P99.9; from 100 values on.
-pub fn pdv_percentile(delays: &[i64]) -> Option<(f64, i64)> {
-    let percent = match delays.len() {
-        1_000.. => 99.9,
-        100.. => 99.0,
-        _ => return None,
-    };
-    crate::percentile(&pdv(delays), percent).map(|v| (percent, v))
+/// Values from which a P99.9 is reported: of fewer, the chance is more than 5 % that not one of them lies
+/// beyond the true one (0.999²⁹⁹⁵ = 0.05).
+pub const P999_VALUES: u64 = 3_000;
+
+/// The percentile of [`pdv`] to report of so many values (RFC 5481 §6): P99.9, or P99 where they are too
+/// few for one.
+pub fn pdv_percent(values: u64) -> f64 {
+    if values < P999_VALUES { 99.0 } else { 99.9 }
 }
 
 #[cfg(test)]
@@ -92,9 +91,10 @@ mod tests {
     fn pdv_is_above_the_least() {
         assert_eq!(pdv(&[-5, 3, -7]), [2, 10, 0]);
         assert_eq!(pdv(&[]), []);
-        let many: Vec<_> = (1..=1_000).collect();
-        assert_eq!(pdv_percentile(&many), Some((99.9, 998)));
-        assert_eq!(pdv_percentile(&many[..999]), Some((99.0, 989)));
-        assert_eq!(pdv_percentile(&many[..99]), None);
+        assert_eq!(
+            (pdv_percent(0), pdv_percent(2_999), pdv_percent(3_000)),
+            (99.0, 99.0, 99.9)
+        );
+        assert!(0.999f64.powi(P999_VALUES as i32) < 0.05 && 0.999f64.powi(2_990) > 0.05);
     }
 }

@@ -2,10 +2,13 @@
 //! make of loss.
 
 mod emodel;
+mod play_out;
 
 use std::time::Duration;
 
 use serde::Serialize;
+
+pub use play_out::{Heard, Losses, heard};
 
 /// A codec as the E-model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -99,7 +102,7 @@ pub fn mouth_to_ear(one_way: Duration, jitter_buffer: Duration, codec: &Codec) -
 /// The transmission rating R, at most 93.2; it may fall below 0.
 pub fn r_factor(conditions: &Conditions, codec: &Codec) -> f64 {
     let ta_ms = conditions.mouth_to_ear.as_secs_f64() * 1_000.0;
-    emodel::base(ta_ms) - emodel::delay_impairment(ta_ms) - loss_impairment(conditions, codec)
+    emodel::without_loss(ta_ms) - loss_impairment(conditions, codec)
 }
 
 /// MOS of an R (G.107 Annex B), 1 to 4.5.

@@ -67,6 +67,11 @@ impl Reordering {
         self.reordered
     }
 
+    /// NextExp (§3.3): one above the highest number so far.
+    pub fn next_expected(&self) -> Option<u64> {
+        self.next_expected
+    }
+
     /// The largest extent seen, at most [`MAX_EXTENT`]; none if nothing was reordered.
     pub fn largest_extent(&self) -> Option<u32> {
         (self.reordered > 0).then_some(self.largest_extent)

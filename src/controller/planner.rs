@@ -149,7 +149,6 @@ impl Planner {
                 .map(|samples| samples.into_iter().map(|s| s.rtt_us).collect())
                 .unwrap_or_default();
             let ledger = window.ledger.unwrap_or_default();
-            let jitter = window.jitter_up_us.max(window.jitter_down_us);
             self.links.observe(
                 key,
                 &Observation {
@@ -159,7 +158,6 @@ impl Planner {
                     sent: ledger.sent,
                     lost_up: ledger.lost_up,
                     lost_down: ledger.lost_down + ledger.lost_unknown + ledger.late,
-                    jitter_us: (!rtts.is_empty()).then_some(jitter),
                 },
             );
         }

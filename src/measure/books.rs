@@ -281,6 +281,7 @@ impl Books {
             return;
         };
         sent.fate = fate;
+        self.sums.order.echo(number, echo.seq, &echo.body);
         if let Fate::Echoed(Some((sample, _))) = fate {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -342,7 +343,7 @@ impl Books {
     pub fn finish(mut self) -> Result<Summary, HistogramError> {
         self.stop();
         self.close_windows(END_OF_TIME)?;
-        let mut summary = self.sums.summary(&self.plan.codec)?;
+        let mut summary = self.sums.summary(&self.plan.codec, self.config.tmax)?;
         summary.profile = self.plan.profile.map(Profile::name);
         Ok(summary)
     }

@@ -7,6 +7,9 @@ use super::summary::Figures;
 /// Values kept as they are: 22 minutes at 50/s, 512 kB.
 const EXACT: usize = 65_536;
 
+/// Of so many equal shares the highest values are told.
+const SHARES: u32 = 1_000;
+
 /// Values in µs, which may be negative.
 #[derive(Debug)]
 pub struct Distribution {
@@ -60,9 +63,28 @@ impl Distribution {
         Ok(())
     }
 
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Nearest rank, in µs; none without values.
     pub fn percentile_us(&self, percent: f64) -> Option<f64> {
         Some(self.percentiles_us([percent])?[0])
+    }
+
+    /// Values in ascending order, each with the share (0 to 1) of all that are at or below it: enough of them
+    /// to see a thousandth.
+    pub fn shares(&self) -> Option<Vec<(f64, f64)>> {
+        let of = |i: u32| f64::from(i) / f64::from(SHARES);
+        let percents: [f64; SHARES as usize] = std::array::from_fn(|i| of(i as u32 + 1) * 100.0);
+        let values = self.percentiles_us(percents)?;
+        Some(
+            (1..=SHARES)
+                .map(of)
+                .zip(values)
+                .map(|(share, v)| (v, share))
+                .collect(),
+        )
     }
 
     /// In ms.

@@ -1,18 +1,21 @@
 //! What a measurement comes to.
 
+use std::time::Duration;
+
 use corridor_probes::{
-    BurstsAndGaps, HistogramError, Ledger, LossChain, Mono, Sample, Window,
-    quality::{CODECS, Codec},
+    BurstCounter, BurstsAndGaps, HistogramError, Ledger, LossChain, Mono, PathTest, PathWatch, Sample,
+    Window,
+    quality::{Codec, mos},
     stamp::ReflectorKind,
 };
 use serde::Serialize;
 
 use super::{
-    bursts::Bursts,
     distribution::Distribution,
     one_way::{OneWays, Raw},
-    variation::Variation,
-    voice::{self, Direction},
+    order::Order,
+    variation::{PdvFigures, Variation},
+    voice::{self, DelayFrom, Direction, Voice},
 };
 
 /// A distribution in ms.
@@ -24,6 +27,14 @@ pub struct Figures {
     pub p95: f64,
     pub p99: f64,
     pub max: f64,
+}
+
+/// Gilbert's chain of one direction: how likely a loss is after a packet that came, and a packet that comes
+/// after a loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Gilbert {
+    pub p: f64,
+    pub q: f64,
 }
 
 /// The end of a measurement, as scripts get it: counts as they stand in a [`Ledger`], times in ms. What
@@ -40,8 +51,16 @@ pub struct Summary {
     pub lost_down: u32,
     pub late: u32,
     pub lost_unknown: u32,
+    /// Echoes after this are late (RFC 7680 §2.8.2: a loss figure is told with its threshold).
+    pub tmax_ms: f64,
+    /// RFC 4737 §3.
     pub reordered_up: u32,
     pub reordered_down: u32,
+    /// RFC 4737 §4.2: how many packets came before the most overtaken one that were sent after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reorder_extent_up: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reorder_extent_down: Option<u32>,
     pub stalled: u32,
     pub excluded: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,11 +85,22 @@ pub struct Summary {
     pub jitter_up_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_down_ms: Option<f64>,
-    /// RFC 5481 §4.2, against the least delay of the minute.
+    /// RFC 5481 §4.2, against the least delay of the path, anew every minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pdv_up_p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pdv_down_p99_ms: Option<f64>,
+    /// The same, of thousands of packets only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdv_up_p999_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pdv_down_p999_ms: Option<f64>,
+    /// Proven changes of path.
+    pub path_changes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gilbert_up: Option<Gilbert>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gilbert_down: Option<Gilbert>,
     /// Of the direction that lost more; none without loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst_ratio: Option<f64>,
@@ -79,10 +109,23 @@ pub struct Summary {
     pub mos: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r_factor: Option<f64>,
+    /// Of that direction: the way from mouth to ear, where the network's part of it is known from, what the
+    /// jitter buffer adds, and the share of packets that come too late for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mouth_to_ear_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mouth_to_ear_from: Option<DelayFrom>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_buffer_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discarded: Option<f64>,
     pub codec: &'static str,
     /// The media stream whose packets were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<&'static str>,
+    /// Whether the codec's figures have no ITU table behind them, so that MOS and R are provisional.
+    pub codec_provisional: bool,
+    pub codec_source: &'static str,
     /// Of a STAMP reflector that has answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reflector: Option<ReflectorKind>,
@@ -107,11 +150,6 @@ impl Figures {
 }
 
 impl Summary {
-    /// Whether the codec's figures, and so MOS and R, are provisional.
-    pub fn provisional(&self) -> bool {
-        CODECS.iter().any(|c| c.name == self.codec && c.provisional)
-    }
-
     /// Whether the two sums hold that make a ledger.
     pub fn adds_up(&self) -> bool {
         let sum = |of: &[u32]| of.iter().map(|&n| u64::from(n)).sum::<u64>();
@@ -131,8 +169,9 @@ impl Summary {
 #[derive(Debug)]
 pub struct Sums {
     pub ledger: Ledger,
-    pub bursts: Bursts,
+    pub bursts: BurstCounter,
     pub one_ways: OneWays,
+    pub order: Order,
     chain_up: LossChain,
     chain_down: LossChain,
     jitter_up_us: Option<u32>,
@@ -140,14 +179,17 @@ pub struct Sums {
     rtt: Distribution,
     up: Variation,
     down: Variation,
+    path: PathWatch,
+    path_changes: u32,
 }
 
 impl Default for Sums {
     fn default() -> Self {
         Self {
             ledger: Ledger::default(),
-            bursts: Bursts::default(),
+            bursts: BurstCounter::default(),
             one_ways: OneWays::new(),
+            order: Order::default(),
             chain_up: LossChain::default(),
             chain_down: LossChain::default(),
             jitter_up_us: None,
@@ -155,6 +197,8 @@ impl Default for Sums {
             rtt: Distribution::new(),
             up: Variation::new(),
             down: Variation::new(),
+            path: PathWatch::new(PathTest::default()),
+            path_changes: 0,
         }
     }
 }
@@ -173,12 +217,24 @@ impl Sums {
     pub fn sample(&mut self, slot: Mono, sample: &Sample, raw: &Raw) -> Result<(), HistogramError> {
         self.rtt.record(sample.rtt_us.into())?;
         self.up.push(raw.clock, sample.seq, slot, raw.up_us)?;
-        self.down.push(raw.clock, sample.seq, slot, raw.down_us)
+        self.down.push(raw.clock, sample.seq, slot, raw.down_us)?;
+        if let Some(change) = self.path.push(slot, sample.rtt_us) {
+            self.path_changes += 1;
+            // Which direction's path it was, round trips do not tell; anew, the other's least is soon found.
+            self.up.path_changed(change.since)?;
+            self.down.path_changed(change.since)?;
+        }
+        Ok(())
     }
 
-    pub fn summary(mut self, codec: &Codec) -> Result<Summary, HistogramError> {
+    pub fn summary(mut self, codec: &Codec, tmax: Duration) -> Result<Summary, HistogramError> {
         let l = self.ledger;
-        let quality = self.quality(codec);
+        let voice = self.quality(codec);
+        let heard = voice.map(|v| v.heard);
+        let (up, down) = (self.up.pdv_us()?, self.down.pdv_us()?);
+        let pdv = |of: Option<PdvFigures>| of.map(|f| ms(f.p99));
+        let high = |of: Option<PdvFigures>| of.and_then(|f| f.p999).map(ms);
+        let (reorder_extent_up, reorder_extent_down) = self.order.largest_extents();
         Ok(Summary {
             slots: l.slots,
             sent: l.sent,
@@ -190,8 +246,11 @@ impl Sums {
             lost_down: l.lost_down,
             late: l.late,
             lost_unknown: l.lost_unknown,
+            tmax_ms: tmax.as_secs_f64() * 1e3,
             reordered_up: l.reordered_up,
             reordered_down: l.reordered_down,
+            reorder_extent_up,
+            reorder_extent_down,
             stalled: l.stalled,
             excluded: l.excluded,
             rtt_ms: self.rtt.figures(),
@@ -203,13 +262,24 @@ impl Sums {
             clock_offset_ms: self.one_ways.offset_us().map(|us| ms(us as f64)),
             jitter_up_ms: self.jitter_up_us.map(|us| ms(us.into())),
             jitter_down_ms: self.jitter_down_us.map(|us| ms(us.into())),
-            pdv_up_p99_ms: self.up.pdv_us(99.0)?.map(ms),
-            pdv_down_p99_ms: self.down.pdv_us(99.0)?.map(ms),
+            pdv_up_p99_ms: pdv(up),
+            pdv_down_p99_ms: pdv(down),
+            pdv_up_p999_ms: high(up),
+            pdv_down_p999_ms: high(down),
+            path_changes: self.path_changes,
+            gilbert_up: gilbert(&self.chain_up),
+            gilbert_down: gilbert(&self.chain_down),
             burst_ratio: self.burst_ratio().map(hundredths),
-            mos: quality.map(|(_, mos)| hundredths(mos)),
-            r_factor: quality.map(|(r, _)| hundredths(r)),
+            mos: heard.map(|h| hundredths(mos(h.r))),
+            r_factor: heard.map(|h| hundredths(h.r)),
+            mouth_to_ear_ms: heard.map(|h| ms(h.mouth_to_ear.as_secs_f64() * 1e6)),
+            mouth_to_ear_from: voice.map(|v| v.delay_from),
+            jitter_buffer_ms: heard.map(|h| ms(h.buffer.as_secs_f64() * 1e6)),
+            discarded: heard.map(|h| (h.discarded * 1e4).round() / 1e4),
             codec: codec.name,
             profile: None,
+            codec_provisional: codec.provisional,
+            codec_source: codec.source,
             reflector: None,
             bursts: self.bursts.finish(),
         })
@@ -224,25 +294,32 @@ impl Sums {
         }
     }
 
-    fn quality(&self, codec: &Codec) -> Option<(f64, f64)> {
+    fn quality(&self, codec: &Codec) -> Option<Voice> {
         let l = self.ledger;
         let bound = self.one_ways.bound_us? as f64;
-        let direction = |delays: &Distribution, lost: u32, of: u32, chain: &LossChain| {
+        let direction = |delays, lost: u32, of: u32, chain: &LossChain| {
             let lost = f64::from(lost) + f64::from(l.lost_unknown);
-            Some(Direction {
-                delay_p50: delays.percentile_us(50.0)?,
-                delay_p99: delays.percentile_us(99.0)?,
+            Direction {
+                delays,
                 bound,
-                loss: lost / f64::from(of.max(1)),
+                loss: (lost / f64::from(of.max(1))).min(1.0),
                 burst_ratio: chain.burst_ratio(),
-            })
+            }
         };
         let lost_down = l.lost_down.saturating_add(l.late);
-        let up = direction(&self.one_ways.up, l.lost_up, l.sent, &self.chain_up)?;
+        let up = direction(&self.one_ways.up, l.lost_up, l.sent, &self.chain_up);
         let came_up = l.sent.saturating_sub(l.lost_up);
-        let down = direction(&self.one_ways.down, lost_down, came_up, &self.chain_down)?;
+        let down = direction(&self.one_ways.down, lost_down, came_up, &self.chain_down);
         voice::quality(&[up, down], self.rtt.percentile_us(50.0)?, codec)
     }
+}
+
+fn gilbert(chain: &LossChain) -> Option<Gilbert> {
+    let round = |v: f64| (v * 1e6).round() / 1e6;
+    Some(Gilbert {
+        p: round(chain.p()?),
+        q: round(chain.q()?),
+    })
 }
 
 /// µs to ms, to a tenth of a µs.

@@ -7,10 +7,11 @@ use corridor_probes::stamp::ReflectorKind;
 use super::{
     progress::Progress,
     summary::{Figures, Summary},
+    voice::DelayFrom,
 };
 
 const WIDTH: usize = 80;
-const LABEL: usize = 9;
+const LABEL: usize = 10;
 
 /// One line while it runs, at most 79 characters.
 pub fn live(p: &Progress, elapsed_s: u64) -> String {
@@ -53,10 +54,10 @@ pub fn report(s: &Summary) -> String {
             format!("{} received", s.received),
             format!("lost: {} up", s.lost_up),
             format!("{} down", s.lost_down),
-            format!("{} late", s.late),
+            format!("{} late (after {})", s.late, seconds(s.tmax_ms)),
             format!("{} unknown", s.lost_unknown),
-            format!("reordered: {} up", s.reordered_up),
-            format!("{} down", s.reordered_down),
+            format!("reordered: {} up{}", s.reordered_up, extent(s.reorder_extent_up)),
+            format!("{} down{}", s.reordered_down, extent(s.reorder_extent_down)),
         ],
     );
     if let Some(kind) = s.reflector {
@@ -76,11 +77,14 @@ pub fn report(s: &Summary) -> String {
         "jitter",
         &both(s.jitter_up_ms, s.jitter_down_ms, "RFC 3550"),
     );
-    items(
-        &mut out,
-        "PDV p99",
-        &both(s.pdv_up_p99_ms, s.pdv_down_p99_ms, "above the least delay"),
-    );
+    let (label, up, down) = match (s.pdv_up_p999_ms, s.pdv_down_p999_ms) {
+        (None, None) => ("PDV p99", s.pdv_up_p99_ms, s.pdv_down_p99_ms),
+        (up, down) => ("PDV p99.9", up, down),
+    };
+    items(&mut out, label, &both(up, down, "above the least delay"));
+    if s.path_changes > 0 {
+        items(&mut out, "path", &[format!("changed {} times", s.path_changes)]);
+    }
     let b = &s.bursts;
     let mut bursts = vec![if b.bursts == 0 {
         "none".to_owned()
@@ -94,18 +98,30 @@ pub fn report(s: &Summary) -> String {
         bursts.push(format!("{} lost between them", b.gap_lost));
     }
     bursts.extend(s.burst_ratio.map(|r| format!("burst ratio {r:.2}")));
+    for (gilbert, way) in [(s.gilbert_up, "up"), (s.gilbert_down, "down")] {
+        bursts.extend(gilbert.map(|g| format!("Gilbert {way} p {:.4} q {:.4}", g.p, g.q)));
+    }
     items(&mut out, "bursts", &bursts);
     if let (Some(mos), Some(r)) = (s.mos, s.r_factor) {
-        let note = if s.provisional() { " (provisional)" } else { "" };
-        items(
-            &mut out,
-            "voice",
-            &[
-                format!("MOS {mos:.2}"),
-                format!("R {r:.1}"),
-                format!("codec {}{note}", s.codec),
-            ],
+        let note = if s.codec_provisional { " (provisional)" } else { "" };
+        let mut voice = vec![
+            format!("MOS {mos:.2}"),
+            format!("R {r:.1}"),
+            format!("codec {}{note}", s.codec),
+        ];
+        if let (Some(ta), Some(from)) = (s.mouth_to_ear_ms, s.mouth_to_ear_from) {
+            let note = match from {
+                DelayFrom::OneWay => "",
+                DelayFrom::HalfRoundTrip => " (by half the round trip)",
+            };
+            voice.push(format!("mouth to ear {} ms{note}", number(ta)));
+        }
+        voice.extend(
+            s.jitter_buffer_ms
+                .map(|ms| format!("jitter buffer {} ms", number(ms))),
         );
+        voice.extend(s.discarded.map(|d| format!("{:.2} % too late for it", d * 100.0)));
+        items(&mut out, "voice", &voice);
     }
     out
 }
@@ -165,6 +181,15 @@ fn share(part: u32, of: u32) -> String {
     }
 }
 
+fn seconds(ms: f64) -> String {
+    format!("{} s", ms / 1e3)
+}
+
+/// By how many packets the most overtaken one was.
+fn extent(largest: Option<u32>) -> String {
+    largest.map_or_else(String::new, |n| format!(" (by up to {n})"))
+}
+
 fn count(n: u32, what: &str) -> String {
     format!("{n} {what}")
 }
@@ -202,9 +227,13 @@ fn items(out: &mut String, label: &str, items: &[String]) {
 
 #[cfg(test)]
 mod tests {
-    use corridor_probes::{BurstsAndGaps, quality::G711};
+    use corridor_probes::{
+        BurstsAndGaps,
+        quality::{G711, OPUS_NB},
+    };
 
     use super::*;
+    use crate::measure::summary::Gilbert;
 
     fn full(n: u32, ms: f64) -> Summary {
         let figures = Some(Figures {
@@ -226,8 +255,11 @@ mod tests {
             lost_down: n,
             late: n,
             lost_unknown: n,
+            tmax_ms: 2_000.0,
             reordered_up: n,
             reordered_down: n,
+            reorder_extent_up: Some(n),
+            reorder_extent_down: Some(n),
             stalled: n,
             excluded: n,
             rtt_ms: figures,
@@ -241,11 +273,22 @@ mod tests {
             jitter_down_ms: Some(ms),
             pdv_up_p99_ms: Some(ms),
             pdv_down_p99_ms: Some(ms),
+            pdv_up_p999_ms: Some(ms),
+            pdv_down_p999_ms: Some(ms),
+            path_changes: n,
+            gilbert_up: Some(Gilbert { p: 0.1, q: 1.0 }),
+            gilbert_down: Some(Gilbert { p: 1.0, q: 0.1 }),
             burst_ratio: Some(1.5),
             mos: Some(4.4),
             r_factor: Some(93.2),
+            mouth_to_ear_ms: Some(ms),
+            mouth_to_ear_from: Some(DelayFrom::HalfRoundTrip),
+            jitter_buffer_ms: Some(ms),
+            discarded: Some(1.0),
             codec: "opus-nb-11k",
             profile: None,
+            codec_provisional: true,
+            codec_source: OPUS_NB.source,
             reflector: Some(ReflectorKind::Stateless),
             bursts: BurstsAndGaps {
                 bursts: n,
@@ -285,18 +328,30 @@ mod tests {
             jitter_down_ms: None,
             pdv_up_p99_ms: None,
             pdv_down_p99_ms: None,
+            pdv_up_p999_ms: None,
+            pdv_down_p999_ms: None,
+            reorder_extent_up: None,
+            reorder_extent_down: None,
+            gilbert_up: None,
+            gilbert_down: None,
+            mouth_to_ear_ms: None,
+            mouth_to_ear_from: None,
+            jitter_buffer_ms: None,
+            discarded: None,
             burst_ratio: None,
             reflector: None,
             mos: None,
             r_factor: None,
             codec: G711.name,
+            codec_provisional: false,
+            codec_source: G711.source,
             ..full(0, 0.0)
         };
         let text = report(&nothing);
         assert_eq!(text.lines().count(), 4, "{text}");
         let json = serde_json::to_value(&nothing).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys.len(), 15, "{keys:?}");
+        assert_eq!(keys.len(), 19, "{keys:?}");
     }
 
     #[test]

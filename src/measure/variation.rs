@@ -1,9 +1,12 @@
 //! Delay variation of one direction (RFC 5481), from raw differences between two clocks: only their
 //! changes count.
+//!
+//! PDV is above the least delay of an epoch, which ends with a proven change of path, with another clock,
+//! or after a minute, since clocks drift apart.
 
 use std::time::Duration;
 
-use corridor_probes::{HistogramError, Mono};
+use corridor_probes::{HistogramError, Mono, pdv_percent};
 
 use super::{distribution::Distribution, one_way::Clock};
 
@@ -19,8 +22,17 @@ pub struct Variation {
     pub ipdv: Distribution,
     pdv: Distribution,
     last: Option<(Clock, u64, i64)>,
-    epoch: Vec<i64>,
+    /// When each packet was sent, and its raw delay.
+    epoch: Vec<(Mono, i64)>,
     epoch_began: Option<(Clock, Mono)>,
+}
+
+/// What is reported of PDV, in µs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PdvFigures {
+    pub p99: f64,
+    /// Where there are values enough for it.
+    pub p999: Option<f64>,
 }
 
 impl Variation {
@@ -51,22 +63,40 @@ impl Variation {
             self.close_epoch()?;
             self.epoch_began = Some((clock, at));
         }
-        self.epoch.push(raw_us);
+        self.epoch.push((at, raw_us));
         Ok(())
     }
 
-    /// PDV of all packets so far at `percent`, in µs.
-    pub fn pdv_us(&mut self, percent: f64) -> Result<Option<f64>, HistogramError> {
+    /// Packets whose slots were at `since` or later took another path than those before.
+    pub fn path_changed(&mut self, since: Mono) -> Result<(), HistogramError> {
+        let from = self.epoch.partition_point(|&(at, _)| at < since);
+        let newer = self.epoch.split_off(from);
+        self.close_epoch()?;
+        self.epoch = newer;
+        self.epoch_began = self.epoch_began.map(|(clock, began)| (clock, began.max(since)));
+        Ok(())
+    }
+
+    /// PDV of all packets so far.
+    pub fn pdv_us(&mut self) -> Result<Option<PdvFigures>, HistogramError> {
         self.close_epoch()?;
         self.epoch_began = None;
-        Ok(self.pdv.percentile_us(percent))
+        let Some(p99) = self.pdv.percentile_us(99.0) else {
+            return Ok(None);
+        };
+        let percent = pdv_percent(self.pdv.count());
+        let high = self.pdv.percentile_us(percent);
+        Ok(Some(PdvFigures {
+            p99,
+            p999: high.filter(|_| percent > 99.0),
+        }))
     }
 
     fn close_epoch(&mut self) -> Result<(), HistogramError> {
-        for us in corridor_probes::pdv(&self.epoch) {
+        let delays: Vec<_> = self.epoch.drain(..).map(|(_, raw_us)| raw_us).collect();
+        for us in corridor_probes::pdv(&delays) {
             self.pdv.record(us)?;
         }
-        self.epoch.clear();
         Ok(())
     }
 }
@@ -112,7 +142,30 @@ mod tests {
             (&[(A, 1, 0, 10), (B, 2, 1, 900), (B, 3, 1, 905)], Some(5.0)),
         ];
         for (packets, wanted) in table {
-            assert_eq!(of(packets).pdv_us(100.0).unwrap(), wanted, "{packets:?}");
+            let p99 = of(packets).pdv_us().unwrap().map(|f| f.p99);
+            assert_eq!(p99, wanted, "{packets:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_delay_begins_anew_with_the_path() {
+        // 30 ms more from second 20 on: variation of a path, not of both.
+        let packets: Vec<_> = (0..40)
+            .map(|s| (A, s as u64, s, if s < 20 { 10_000 + s } else { 40_000 - s }))
+            .collect();
+        let mut one_path = of(&packets);
+        let mut two_paths = of(&packets);
+        two_paths.path_changed(Mono::from_millis(20_000)).unwrap();
+        assert_eq!(one_path.pdv_us().unwrap().unwrap().p99, 29_980.0);
+        assert_eq!(two_paths.pdv_us().unwrap().unwrap().p99, 19.0);
+    }
+
+    #[test]
+    fn the_highest_percentile_needs_thousands_of_packets() {
+        for (packets, known) in [(2_999, false), (3_000, true)] {
+            let mut v = of(&(0..packets).map(|i| (A, i, 0, i as i64)).collect::<Vec<_>>());
+            let figures = v.pdv_us().unwrap().unwrap();
+            assert_eq!(figures.p999.is_some(), known, "{packets}");
         }
     }
 }

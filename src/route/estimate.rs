@@ -25,8 +25,6 @@ pub struct Observation<'a> {
     pub sent: u32,
     pub lost_up: u32,
     pub lost_down: u32,
-    /// RFC 3550, the worse direction.
-    pub jitter_us: Option<u32>,
 }
 
 /// What recent windows say of a link. What is stale fades to unknown, never to good.
@@ -34,7 +32,6 @@ pub struct Observation<'a> {
 pub struct LinkEstimate {
     /// Oldest first, all within [`HORIZON`] of the newest.
     windows: VecDeque<Window>,
-    jitter_us: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,9 +89,6 @@ impl LinkEstimate {
             outage: false,
         };
         let place = self.windows.partition_point(|w| w.at <= seen.at);
-        if place == self.windows.len() {
-            self.jitter_us = seen.jitter_us.or(self.jitter_us);
-        }
         self.windows.insert(place, window);
         self.mark_outage(place);
         let newest = self.windows.back().map_or(seen.at, |w| w.at);
@@ -177,12 +171,6 @@ impl LinkEstimate {
         Some((up, down))
     }
 
-    /// Interarrival jitter (RFC 3550); `None` when stale.
-    pub fn jitter(&self, now: Mono) -> Option<Duration> {
-        let us = self.jitter_us.filter(|_| !self.is_stale(now))?;
-        Some(Duration::from_micros(us.into()))
-    }
-
     /// How far the estimate is to be trusted, 0 to 1: grows with samples (one half at those a 95th
     /// percentile needs), shrinks with age, 0 when stale.
     pub fn confidence(&self, now: Mono) -> f64 {
@@ -215,7 +203,6 @@ mod tests {
             sent,
             lost_up: 0,
             lost_down: 0,
-            jitter_us: Some(900),
         }
     }
 
@@ -232,7 +219,6 @@ mod tests {
         for (now, known) in [(100, true), (129, true), (130, false), (10_000, false)] {
             assert_eq!(link.rtt(at(now)).is_some(), known, "{now}");
             assert_eq!(link.loss(at(now)).is_some(), known, "{now}");
-            assert_eq!(link.jitter(at(now)).is_some(), known, "{now}");
             assert_eq!(link.confidence(at(now)) > 0.0, known, "{now}");
         }
     }

@@ -259,7 +259,6 @@ mod tests {
             sent: 100,
             lost_up,
             lost_down: 0,
-            jitter_us: None,
         };
         let mut members = Vec::new();
         for (id, rtts) in (1..).zip(rtts) {

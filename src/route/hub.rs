@@ -171,7 +171,6 @@ mod tests {
                 sent: 10,
                 lost_up: 0,
                 lost_down: 0,
-                jitter_us: None,
             };
             map.observe(key.clone(), &seen);
         }

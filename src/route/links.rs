@@ -211,7 +211,6 @@ mod tests {
             sent: 1,
             lost_up: 0,
             lost_down: 0,
-            jitter_us: None,
         };
         for (agent, edge) in [(1, 5), (2, 1), (2, u16::MAX), (2, 7), (3, 1)] {
             map.observe(LinkKey::AgentEdge(AgentId(agent), e(edge)), &seen);

@@ -2,7 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use corridor_probes::{AgentId, Mono, Route};
+use corridor_probes::{
+    AgentId, Mono, Route,
+    quality::{Codec, Conditions, Losses, OPUS_NB, heard, r_factor},
+};
 
 use super::{
     FarEnd, Figures,
@@ -10,8 +13,10 @@ use super::{
     estimate::Distribution,
     links::{EdgeState, LinkKey, LinkMap, Money},
     margin::ms,
-    quality,
 };
+
+/// What speech is coded with, for ranking routes.
+const CODEC: &Codec = &OPUS_NB;
 
 /// The link map at one moment. Each link's distribution is built once, when it is first asked for.
 #[derive(Debug)]
@@ -27,7 +32,6 @@ struct LinkNow {
     out: bool,
     /// Believed loss away from the prober and back.
     loss: (f64, f64),
-    jitter: Option<Duration>,
 }
 
 /// What a route is expected to do.
@@ -40,8 +44,6 @@ pub struct Expected {
     pub rtt: Option<Distribution>,
     /// Believed loss there and back, each 0 to 1.
     pub loss: (f64, f64),
-    /// The worst link's.
-    pub jitter: Option<Duration>,
     /// An edge of it is near its capacity.
     pub crowded: bool,
     /// Of its dearest link.
@@ -150,7 +152,7 @@ impl<'a> Snapshot<'a> {
             .iter()
             .map(|(cost, steps)| self.expect_along(&cost.route, steps))
             .collect();
-        finalists.sort_by_key(|expected| expected.cost(budget));
+        finalists.sort_by_cached_key(|expected| expected.cost(budget));
         finalists
     }
 
@@ -167,7 +169,6 @@ impl<'a> Snapshot<'a> {
             loss: link
                 .and_then(|l| l.loss(now))
                 .map_or((0.0, 0.0), |(up, down)| (believed(up), believed(down))),
-            jitter: link.and_then(|l| l.jitter(now)),
         });
         self.known.borrow_mut().insert(key.clone(), Rc::clone(&known));
         known
@@ -218,7 +219,6 @@ impl<'a> Snapshot<'a> {
             out: steps.iter().any(|s| s.link.out),
             rtt: None,
             loss: (1.0 - kept(&Step::loss_there), 1.0 - kept(&Step::loss_back)),
-            jitter: steps.iter().filter_map(|s| s.link.jitter).max(),
             crowded: route
                 .edges()
                 .any(|edge| self.links.load(edge).is_some_and(|load| load >= CROWDED)),
@@ -247,7 +247,11 @@ impl<'a> Snapshot<'a> {
             high: median + Duration::from_secs_f64(above.sqrt()),
             founded: samples >= P95_SAMPLES,
         });
-        self.expect_but_rtt(route, steps).cost_with(guess, budget)
+        let expected = self.expect_but_rtt(route, steps);
+        // As if the buffer waited for the 95th percentile and nothing came later.
+        let played = guess.map(|g| if g.founded { g.high } else { g.median });
+        let rating = played.and_then(|rtt| expected.heard([(rtt / 2, 1.0)]));
+        expected.cost_with(guess, rating, budget)
     }
 }
 
@@ -305,13 +309,29 @@ impl Expected {
         self.standing_with(self.percentiles(), budget)
     }
 
-    /// Expected rating (E-model's R); `None` unmeasured.
+    /// Expected rating (E-model's R, 0 to 93.2); `None` unmeasured.
+    ///
+    /// Of the worse direction's loss and of half of each round trip, with the jitter buffer that is best for
+    /// these: what comes too late for it counts as lost. Of samples too few for a 95th percentile, the median:
+    /// what the buffer would be for, they do not say.
     pub fn rating(&self) -> Option<f64> {
-        self.percentiles().map(|p| self.rating_with(p))
+        let rtt = self.rtt.as_ref()?;
+        if rtt.samples() < P95_SAMPLES {
+            return self.heard([(rtt.median() / 2, 1.0)]);
+        }
+        self.heard(rtt.shares().map(|(rtt, within)| (rtt / 2, within)))
+    }
+
+    fn heard(&self, delays: impl IntoIterator<Item = (Duration, f64)>) -> Option<f64> {
+        let losses = Losses {
+            lost: self.loss.0.max(self.loss.1),
+            burst_ratio: 1.0,
+        };
+        heard(delays, losses, CODEC).map(|heard| heard.r.max(0.0))
     }
 
     pub fn cost(&self, budget: Duration) -> Cost {
-        self.cost_with(self.percentiles(), budget)
+        self.cost_with(self.percentiles(), self.rating(), budget)
     }
 
     pub fn figures(&self) -> Figures {
@@ -353,23 +373,11 @@ impl Expected {
         }
     }
 
-    /// By the worse direction's loss, half the round trip, and a jitter buffer for the 95th percentile
-    /// (or, without one, of twice the jitter).
-    fn rating_with(&self, p: Percentiles) -> f64 {
-        let buffer = match (p.p95(), self.jitter) {
-            (Some(p95), _) => p95.saturating_sub(p.median) / 2,
-            (None, Some(jitter)) => jitter * 2,
-            (None, None) => Duration::ZERO,
-        };
-        quality::rating(p.median / 2, buffer, self.loss.0.max(self.loss.1))
-    }
-
-    fn cost_with(&self, p: Option<Percentiles>, budget: Duration) -> Cost {
-        let best = quality::rating(Duration::ZERO, Duration::ZERO, 0.0);
+    fn cost_with(&self, p: Option<Percentiles>, rating: Option<f64>, budget: Duration) -> Cost {
         Cost {
             standing: self.standing_with(p, budget),
             crowded: self.crowded,
-            impairment: p.map_or(u32::MAX, |p| ((best - self.rating_with(p)) / QUALITY_STEP) as u32),
+            impairment: rating.map_or(u32::MAX, |r| ((best_rating() - r) / QUALITY_STEP) as u32),
             money: self.money,
             median_us: p.map_or(u32::MAX, |p| {
                 u32::try_from(p.median.as_micros()).unwrap_or(u32::MAX)
@@ -378,6 +386,16 @@ impl Expected {
             route: self.route,
         }
     }
+}
+
+/// Of a way without delay or loss.
+fn best_rating() -> f64 {
+    let conditions = Conditions {
+        mouth_to_ear: CODEC.delay,
+        loss: 0.0,
+        burst_ratio: 1.0,
+    };
+    r_factor(&conditions, CODEC)
 }
 
 #[cfg(test)]

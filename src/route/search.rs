@@ -83,7 +83,6 @@ mod tests {
                 sent: 1,
                 lost_up: 0,
                 lost_down: 0,
-                jitter_us: None,
             };
             map.observe(
                 LinkKey::AgentEdge(AgentId(agent), EdgeId::new(edge).unwrap()),

@@ -54,7 +54,6 @@ impl World {
             sent: 60,
             lost_up: 0,
             lost_down: 0,
-            jitter_us: None,
         };
         self.links.observe(key, &seen);
     }

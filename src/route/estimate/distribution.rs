@@ -71,6 +71,13 @@ impl Distribution {
         within as f64 / self.points.len() as f64
     }
 
+    /// Its values in ascending order, each with the share (0 to 1) of all that are at or below it.
+    pub fn shares(&self) -> impl Iterator<Item = (Duration, f64)> + '_ {
+        let n = self.points.len() as f64;
+        let points = self.points.iter().zip(1..);
+        points.map(move |(&us, i)| (Duration::from_micros(us.into()), f64::from(i) / n))
+    }
+
     /// Samples that it stands for.
     pub const fn samples(&self) -> usize {
         self.samples

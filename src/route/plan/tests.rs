@@ -73,7 +73,6 @@ impl World {
                 sent: 10,
                 lost_up,
                 lost_down: 0,
-                jitter_us: None,
             };
             self.links.observe(key.clone(), &seen);
         }
@@ -217,7 +216,6 @@ fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
             sent: 20,
             lost_up: 0,
             lost_down: 0,
-            jitter_us: None,
         };
         world.links.observe(LinkKey::AgentEdge(A, e(1)), &seen);
         let primary = if moves { 1 } else { 2 };
@@ -245,7 +243,6 @@ fn a_breach_by_percentile_moves_only_beyond_chance() {
                 sent: 60,
                 lost_up: 0,
                 lost_down: 0,
-                jitter_us: None,
             };
             world.links.observe(LinkKey::AgentEdge(A, e(edge)), &seen);
         }
@@ -316,7 +313,7 @@ fn heavy_loss_is_left_at_once_even_for_a_route_over_the_budget() {
             3,
             Some(Cause::Quality {
                 from: route(&[1]),
-                gain_points: 51.0,
+                gain_points: 50.1,
             }),
         ),
     ] {

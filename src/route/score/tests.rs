@@ -39,7 +39,6 @@ fn put(map: &mut LinkMap, key: LinkKey, rtt_us: &[u32], sent: u32, lost_up: u32,
         sent,
         lost_up,
         lost_down,
-        jitter_us: None,
     };
     map.observe(key, &seen);
 }
