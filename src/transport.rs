@@ -5,6 +5,7 @@
 //! | what is a machine's network | `network.rs` |
 //! | how are real sockets opened and counted | `udp.rs` |
 //! | how many bytes went over the line | `traffic.rs` |
+//! | which packets came twice | `duplicates.rs` |
 //! | who notices that addresses changed | `interfaces.rs` |
 //! | which timeouts, buffers and windows, and why | `config.rs` |
 //! | which address answers first, how handshakes are accepted | `endpoint.rs` |
@@ -30,6 +31,7 @@ mod close;
 pub mod config;
 mod congestion;
 mod connection;
+mod duplicates;
 mod endpoint;
 mod interfaces;
 mod kernel_time;
@@ -47,6 +49,7 @@ pub use bucket::{StreamBucket, StreamRate, TokenBucket};
 pub use close::{CloseCode, Closed};
 pub use config::Kind;
 pub use connection::{Connection, ConnectionStats, LocalDrop, LocalDrops, Received, SendOutcome};
+pub use duplicates::{Duplicates, LOOKED_AT, MAX_PEERS, REMEMBERED, Seen};
 pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, EndpointStats, ServerSetup};
 pub use network::{BindError, DatagramSocket, Network, SocketCounters};
 pub use packets::{PacketLog, STALL};
