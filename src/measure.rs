@@ -10,7 +10,7 @@
 //! | what would a call sound like | `voice.rs` |
 //! | what is told at the end, to scripts and to people | `summary.rs`, `text.rs` |
 //! | who opens the connection, sends and receives | `run.rs`; with STAMP: `stamp.rs` |
-//! | how is a slot hit in time | `timer.rs` |
+//! | when is the next turn | `pace.rs` |
 
 mod address;
 mod books;
@@ -25,7 +25,6 @@ mod slots;
 mod stamp;
 mod summary;
 mod text;
-mod timer;
 mod variation;
 mod voice;
 

@@ -26,6 +26,8 @@ pub struct Prober<K> {
     ready: VecDeque<(K, Mono)>,
     stalls: StallWatch,
     config: SessionConfig,
+    /// How often this machine's clock has stepped.
+    clock_steps: u32,
     rng: StdRng,
 }
 
@@ -53,6 +55,7 @@ impl<K: Ord + Copy> Prober<K> {
             ready: VecDeque::new(),
             stalls: StallWatch::default(),
             config,
+            clock_steps: 0,
             rng,
         }
     }
@@ -62,8 +65,9 @@ impl<K: Ord + Copy> Prober<K> {
         if !self.sessions.contains_key(&key) {
             let id = SessionId(self.rng.random());
             self.by_id.insert(id, key);
-            self.sessions
-                .insert(key, ProbeSession::new(id, self.rng.random(), self.config));
+            let mut session = ProbeSession::new(id, self.rng.random(), self.config);
+            session.clock_stepped(self.clock_steps);
+            self.sessions.insert(key, session);
         }
         if self.schedule.pattern(key) != Some(pattern) {
             self.schedule.set(key, pattern, now);
@@ -145,6 +149,15 @@ impl<K: Ord + Copy> Prober<K> {
     pub fn on_sent(&mut self, key: K, seq: u32, at: Mono) {
         if let Some(session) = self.sessions.get_mut(&key) {
             session.on_sent(seq, at);
+        }
+    }
+
+    /// This machine's clock has stepped against others: it slept.
+    pub fn clock_stepped(&mut self) {
+        self.clock_steps = self.clock_steps.wrapping_add(1);
+        let retired = self.retired.iter_mut().map(|(_, session)| session);
+        for session in self.sessions.values_mut().chain(retired) {
+            session.clock_stepped(self.clock_steps);
         }
     }
 

@@ -157,7 +157,10 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
         samples: samples::encode(&window.samples),
         raw_up_min_us: window.raw.map_or(0, |r| r.up_us),
         raw_down_min_us: window.raw.map_or(0, |r| r.down_us),
-        peer_boot: window.raw.map_or(0, |r| u64::from(r.epoch)),
+        peer_boot: window.raw.map_or(0, |r| u64::from(r.clocks.there)),
+        raw_up_at_us: window.raw.map_or(0, |r| to_wall(r.up_at).as_micros()),
+        raw_down_at_us: window.raw.map_or(0, |r| to_wall(r.down_at).as_micros()),
+        clock_steps: window.raw.map_or(0, |r| r.clocks.here),
         jitter_up_us: window.jitter_up_us.unwrap_or(0),
         jitter_down_us: window.jitter_down_us.unwrap_or(0),
         steps: (0..links)

@@ -63,3 +63,16 @@ id64! {
     /// A probe session: drawn at random by the prober. It outlives connections, not processes.
     SessionId
 }
+
+impl BootId {
+    /// The epoch of the reflector of this process ([`crate::Reflector::new`]).
+    pub const fn epoch(self) -> u32 {
+        (self.0 >> 32) as u32 ^ self.0 as u32
+    }
+
+    /// The name of its monotonic clock after it stepped `steps` times: those of two processes of one machine
+    /// differ but once in 65,536 times.
+    pub const fn clock(self, steps: u32) -> u16 {
+        (self.epoch() as u16).wrapping_add(steps as u16)
+    }
+}

@@ -7,6 +7,7 @@
 
 mod bursts;
 pub mod clock;
+mod compare;
 mod delay;
 mod histogram;
 mod id;
@@ -30,7 +31,8 @@ mod window;
 pub mod wire;
 
 pub use bursts::{BurstCounter, BurstsAndGaps, GMIN, LossChain};
-pub use clock::{ClockConfig, ClockGraph, Observed, Offset, OneWay};
+pub use clock::{ClockConfig, ClockGraph, Observed, Offset, OneWay, Relation, Settled};
+pub use compare::{Longer, Way, longer};
 pub use delay::{DelaySummary, P999_VALUES, ipdv, pdv, pdv_percent};
 pub use histogram::{DelayHistogram, HistogramError};
 pub use id::{AgentId, BootId, EdgeId, SessionId};
@@ -50,4 +52,4 @@ pub use session::{
 };
 pub use stall::StallWatch;
 pub use time::{Mono, Wall};
-pub use window::{MAX_LINKS, MAX_SAMPLES, MergeError, RawMinima, Sample, StepStats, Steps, Window};
+pub use window::{Clocks, MAX_LINKS, MAX_SAMPLES, MergeError, RawMinima, Sample, StepStats, Steps, Window};

@@ -9,7 +9,7 @@
 //!    over sooner;
 //! 2. it is three times as long as any stretch of this level before: what has happened on this path by
 //!    chance may happen again;
-//! 3. its own floor is flat: the least of each quarter of the hold lies within a quarter of the shift of
+//! 3. its own floor is flat: the least of each quarter of the hold lies within an eighth of the shift of
 //!    the others. Queues that fill or drain have none;
 //! 4. the shift is more than two margins.
 //!
@@ -53,8 +53,9 @@ const AT_LEVEL: u32 = 20;
 const LONGER: u32 = 3;
 /// The level is the least of one to two of these.
 const LEVEL_SPAN: Duration = Duration::from_secs(30);
-/// Parts of the hold whose floors must agree.
+/// Parts of the hold whose floors must agree, to this part of the shift.
 const PARTS: u32 = 4;
+const FLAT: u32 = 8;
 
 /// A change of path that is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +221,7 @@ impl Run {
         let over = || self.floors.iter().take(parts).map(|&(_, floor)| floor);
         let (low, high) = (over().min()?, over().max()?);
         let shift = low.abs_diff(level_us);
-        let flat = high - low <= (shift / PARTS).max(test.margin_us);
+        let flat = high - low <= (shift / FLAT).max(test.margin_us);
         (long && flat && shift > 2 * test.margin_us).then_some(low)
     }
 }

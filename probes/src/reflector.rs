@@ -67,7 +67,7 @@ pub struct Reflector<P> {
 struct Session {
     id: SessionId,
     last_use: u64,
-    /// A session that was forgotten and comes back has another epoch.
+    /// A session that was forgotten and comes back has another upper half of the epoch.
     epoch: u32,
     count: u32,
     /// Those that came after one with a higher number; wraps.
@@ -76,7 +76,8 @@ struct Session {
 }
 
 impl<P: Ord + Copy> Reflector<P> {
-    /// `epoch` is drawn at random at the start of the process: two in a row must differ.
+    /// `epoch` is drawn at random at the start of the process: two in a row must differ, also in their lower
+    /// halves, which name the clock.
     pub fn new(epoch: u32, limits: ReflectorLimits) -> Self {
         Self {
             epoch,
@@ -107,7 +108,7 @@ impl<P: Ord + Copy> Reflector<P> {
         state.reordered = state.reordered.wrapping_add(overtaken.into()) & EchoBody::REORDERED;
         let (base, ranges) = state.seen.ranges(number.saturating_sub(floor.into()), number);
         let body = EchoBody {
-            epoch: epoch.wrapping_add(state.epoch),
+            epoch: epoch.wrapping_add(state.epoch << 16),
             recv_us: recv.as_micros(),
             residence_us: 0,
             count: state.count,
@@ -118,6 +119,12 @@ impl<P: Ord + Copy> Reflector<P> {
         };
         self.stats.echoed += 1;
         Reception::Echo(body)
+    }
+
+    /// This machine's monotonic clock has stepped against others: it slept.
+    pub fn clock_stepped(&mut self) {
+        let clock = (self.epoch as u16).wrapping_add(1);
+        self.epoch = self.epoch & !u32::from(u16::MAX) | u32::from(clock);
     }
 
     /// Forgets all sessions of a peer.

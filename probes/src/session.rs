@@ -16,7 +16,7 @@ mod steps;
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::{Ledger, Mono, Sample, SessionId, Slipped, Window, wire::LinkProbe};
+use crate::{Clocks, Ledger, Mono, Sample, SessionId, Slipped, Window, wire::LinkProbe};
 pub use arrival::{Arrival, EchoOutcome, Stall};
 use evidence::Evidence;
 use settle::ClockedJitter;
@@ -88,6 +88,8 @@ pub struct ProbeSession {
     newest_echo: Option<(u32, u32)>,
     /// How many reordered probes of this epoch are booked.
     reordered: (u32, u16),
+    /// How often this machine's clock has stepped.
+    clock_steps: u32,
     jitter_up: ClockedJitter,
     jitter_down: ClockedJitter,
     totals: Ledger,
@@ -99,6 +101,8 @@ struct Probe {
     /// Start of the window that its slot is in.
     window: Mono,
     sent: Mono,
+    /// The session's `clock_steps` then.
+    clock: u32,
     echo: Echo,
     /// The reflector has it.
     acked: bool,
@@ -129,8 +133,10 @@ struct OpenWindow {
 
 #[derive(Debug, Clone, Copy)]
 struct Arrived {
+    at: Mono,
     sample: Sample,
     up_us: i64,
+    clocks: Clocks,
     epoch: u32,
     count: u32,
 }
@@ -149,6 +155,7 @@ impl ProbeSession {
             silence: Silence::default(),
             newest_echo: None,
             reordered: (0, 0),
+            clock_steps: 0,
             jitter_up: ClockedJitter::default(),
             jitter_down: ClockedJitter::default(),
             totals: Ledger::default(),
@@ -251,6 +258,12 @@ impl ProbeSession {
         }
     }
 
+    /// This machine's monotonic clock has stepped against others (it slept), so many times in all. What is under
+    /// way has no times that mean anything, and raw differences from before and after are never compared.
+    pub fn clock_stepped(&mut self, times: u32) {
+        self.clock_steps = times;
+    }
+
     /// Another packet came from the far end at `now`: a sign of life as good as an echo.
     pub fn heard(&mut self, now: Mono) {
         self.silence.heard(now);
@@ -343,6 +356,7 @@ impl ProbeSession {
         self.probes.push_back(Probe {
             window,
             sent: now,
+            clock: self.clock_steps,
             echo: Echo::None,
             acked: false,
             missed: false,

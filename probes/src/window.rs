@@ -49,15 +49,41 @@ pub struct StepStats {
     pub p95_us: u32,
 }
 
+/// Which clocks stamps come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clocks {
+    /// How often the one here had stepped.
+    pub here: u32,
+    /// The reflector's name for the one there ([`crate::wire::EchoBody::clock`]).
+    pub there: u16,
+}
+
 /// Least raw differences between this clock and the reflector's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawMinima {
-    /// The reflector's epoch: which clock it was.
-    pub epoch: u32,
-    /// Least (received there − sent here), in µs.
+    pub clocks: Clocks,
+    /// Least (received there − sent here), in µs, and when that echo came.
     pub up_us: i64,
-    /// Least (received here − sent there), in µs.
+    pub up_at: Mono,
+    /// Least (received here − sent there), in µs, and when that echo came.
     pub down_us: i64,
+    pub down_at: Mono,
+}
+
+impl RawMinima {
+    /// The least of both, of the same clocks.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let (up_us, up_at) = (self.up_us, self.up_at).min((other.up_us, other.up_at));
+        let (down_us, down_at) = (self.down_us, self.down_at).min((other.down_us, other.down_at));
+        Self {
+            clocks: self.clocks,
+            up_us,
+            up_at,
+            down_us,
+            down_at,
+        }
+    }
 }
 
 /// A closed interval. Windows of the same session that follow each other merge into one.
@@ -108,11 +134,7 @@ impl Window {
         self.length = later.end().since(self.start);
         self.ledger += later.ledger;
         self.raw = match (self.raw, later.raw) {
-            (Some(mine), Some(theirs)) if mine.epoch == theirs.epoch => Some(RawMinima {
-                epoch: mine.epoch,
-                up_us: mine.up_us.min(theirs.up_us),
-                down_us: mine.down_us.min(theirs.down_us),
-            }),
+            (Some(mine), Some(theirs)) if mine.clocks == theirs.clocks => Some(mine.and(theirs)),
             (Some(_), Some(theirs)) => {
                 // Two clocks: the newer one counts from here on.
                 for sample in &mut self.samples {

@@ -200,7 +200,7 @@ impl Core {
             prober: Prober::new(now, rng.random(), SessionConfig::default()),
             legs: Legs::default(),
             // Another process must have another epoch.
-            reflector: Reflector::new((boot.0 >> 32) as u32 ^ boot.0 as u32, ReflectorLimits::default()),
+            reflector: Reflector::new(boot.epoch(), ReflectorLimits::default()),
             reporter: Reporter::new(boot, now),
             reports: Reports::default(),
             counters: Counters::default(),
@@ -290,6 +290,12 @@ impl Core {
         }
         self.choose_uplink(now);
         self.step(now);
+    }
+
+    /// This machine slept, so that its monotonic clock has stepped against others.
+    pub fn clock_stepped(&mut self) {
+        self.prober.clock_stepped();
+        self.reflector.clock_stepped();
     }
 
     /// Something happened on this machine: it slept, it moved to another network.

@@ -27,6 +27,7 @@ use super::{
     status::AgentReport,
 };
 use crate::{
+    clock::SleepWatch,
     host,
     identity::{Source, Standing},
     machine::Machine,
@@ -172,9 +173,9 @@ impl Agent {
             load: host::Load::of(&setup.machine),
             next_housekeeping: now,
             next_save: now,
-            boot_lead: 0,
             metered,
             peers: Bytes::default(),
+            sleeps: SleepWatch::new(&*setup.machine.clock),
             machine: setup.machine,
         };
         let span = tracing::info_span!("agent", name = %main.subject);
@@ -223,11 +224,10 @@ struct Main {
     load: host::Load,
     next_housekeeping: Mono,
     next_save: Mono,
-    /// Boot time less monotonic time at the last turn, in nanoseconds.
-    boot_lead: i64,
     metered: Metered,
     /// IP bytes that peers' probes and their answers took.
     peers: Bytes,
+    sleeps: SleepWatch,
 }
 
 impl Main {
@@ -241,7 +241,6 @@ impl Main {
         let (answers_out, mut answers) = mpsc::unbounded_channel::<Answer>();
         let mut changes = self.endpoint.changes();
         let clock = self.machine.clock.clone();
-        self.boot_lead = lead(&*clock);
         self.core.disk_ready();
         let mut wakeup = clock.mono();
         loop {
@@ -251,6 +250,7 @@ impl Main {
                 () = stop.cancelled() => break,
                 event = events.recv() => {
                     let Some(event) = event else { break };
+                    self.notice_sleep();
                     let mut only_datagrams = self.event(event);
                     // Whatever came with it, before the next look at the clock.
                     while let Ok(event) = events.try_recv() {
@@ -495,9 +495,10 @@ impl Main {
 
     /// A machine that slept has lost its mappings in every NAT on the way.
     fn notice_sleep(&mut self) {
-        let lead = lead(&*self.machine.clock);
-        let slept = lead.saturating_sub(std::mem::replace(&mut self.boot_lead, lead));
-        let slept = Duration::from_nanos(u64::try_from(slept).unwrap_or(0));
+        let Some(slept) = self.sleeps.slept(&*self.machine.clock) else {
+            return;
+        };
+        self.core.clock_stepped();
         if slept < SLEPT {
             return;
         }
@@ -618,8 +619,4 @@ fn stream_rate(in_class: bool) -> StreamRate {
     } else {
         StreamRate::Idle
     }
-}
-
-fn lead(clock: &dyn crate::clock::Clock) -> i64 {
-    clock.boot_time().diff_nanos(clock.mono())
 }

@@ -181,11 +181,12 @@ pub struct LinkStatus {
     pub sent: u64,
     /// Of these, lost.
     pub lost: u64,
-    /// Share lost in the newest window.
+    /// Share lost in the newest window. An echo that takes longer than 2 s counts as lost on the way back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Rtt>,
+    /// Least one-way delay of the newest window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owd_ms: Option<f64>,
     /// Bound of `owd_ms`; never one without the other.
@@ -286,10 +287,26 @@ pub struct LegStatus {
     /// The same, typed: an object with a `kind`.
     #[schema(value_type = Object)]
     pub reason_detail: serde_json::Value,
+    /// The leg's other routes against the one in use, as far as both are measured to the same far end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<RouteComparison>,
     /// Seconds since what `rtt_ms` and `loss` are of: the newest window of the route in use, or the agent's
     /// newest word where that is older than the route's use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
+}
+
+/// A route against the route in use, each direction by itself. The clocks of the two ends cancel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RouteComparison {
+    /// Names of edges.
+    pub route: Vec<String>,
+    /// By how much its median delay to the far end is longer; negative where it is shorter.
+    pub up_ms: f64,
+    /// The same of the way back.
+    pub down_ms: f64,
+    /// Bound of both: what the clocks may have drifted meanwhile.
+    pub error_ms: f64,
 }
 
 /// `POST /api/v1/classes`.

@@ -276,6 +276,15 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                 for standby in &leg.standbys {
                     output::line(format!("    standby  {}", output::chain(standby)))?;
                 }
+                for c in &leg.compared {
+                    output::line(format!(
+                        "    compared {}: {:+.1} ms up, {:+.1} ms down (±{:.1}) against the route in use",
+                        output::chain(&c.route),
+                        c.up_ms,
+                        c.down_ms,
+                        c.error_ms,
+                    ))?;
+                }
                 output::line(format!("    because  {}", leg.reason))?;
             }
         }

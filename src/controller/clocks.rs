@@ -3,32 +3,51 @@
 //! bounded by every edge it measures, and through the mesh by what those know of each other. What is lost
 //! are ways between edges that lead through an agent; the mesh measures those pairs itself.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use corridor_probes::{
-    AgentId, EdgeId, Mono,
-    clock::{ClockConfig, ClockGraph, Offset},
+    AgentId, BootId, EdgeId, Mono,
+    clock::{ClockConfig, ClockGraph, Relation, Settled},
 };
 
 use crate::store::records::Reporter;
 
-/// A clock of an edge: one per process and boot.
+/// A clock of an edge: one per process, and a new one when the machine has slept ([`BootId::clock`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EdgeClock(pub EdgeId, pub u64);
+pub struct EdgeClock(pub EdgeId, pub u16);
+
+/// The clock of who reports: of a process, from one sleep to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnClock {
+    pub boot: u64,
+    pub steps: u32,
+}
+
+/// The least raw differences of a window, in µs, and when the echoes with them came; these packets were
+/// received no more than `within` before. Times are the controller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub up_us: i64,
+    pub up_at: Mono,
+    pub down_us: i64,
+    pub down_at: Mono,
+    pub within: Duration,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Clocks {
     mesh: ClockGraph<EdgeClock>,
-    /// How far each edge's clock is ahead of each other's, as of the last [`Self::settle`].
-    between: BTreeMap<EdgeClock, BTreeMap<EdgeClock, Offset>>,
+    /// The edges' clocks against each other, as of the last [`Self::settle`].
+    between: Settled<EdgeClock>,
     agents: BTreeMap<AgentId, Star>,
 }
 
 /// An agent's clock and those of the edges it measures. `None` is the agent's own.
 #[derive(Debug)]
 struct Star {
-    boot: u64,
+    clock: OwnClock,
+    newest: Mono,
     graph: ClockGraph<Option<EdgeClock>>,
     edges: BTreeMap<EdgeId, EdgeClock>,
 }
@@ -37,75 +56,67 @@ impl Default for Clocks {
     fn default() -> Self {
         Self {
             mesh: ClockGraph::new(ClockConfig::default()),
-            between: BTreeMap::new(),
+            between: Settled::empty(Mono::ZERO),
             agents: BTreeMap::new(),
         }
     }
 }
 
 impl Clocks {
-    /// Takes the least raw differences of a window, in µs: `up` from the prober to `there`, `down` back.
-    pub fn observe(&mut self, from: Reporter, boot: u64, there: EdgeClock, (up, down): (i64, i64), at: Mono) {
+    /// Takes what a window says of the clocks of `from` and `there`.
+    pub fn observe(&mut self, from: Reporter, clock: OwnClock, there: EdgeClock, seen: &Seen) {
         match from {
-            Reporter::Edge(id) => {
-                let here = EdgeClock(id, boot);
-                self.mesh.observe(here, there, up, at);
-                self.mesh.observe(there, here, down, at);
-            }
+            Reporter::Edge(id) => see(&mut self.mesh, EdgeClock(id, clock.name()), there, seen),
             Reporter::Agent(id) => {
-                let star = self.agents.entry(id).or_insert_with(|| Star::new(boot));
-                if star.boot != boot {
-                    *star = Star::new(boot);
+                let at = seen.up_at.max(seen.down_at);
+                let star = self.agents.entry(id).or_insert_with(|| Star::new(clock, at));
+                if star.clock != clock {
+                    if at < star.newest {
+                        // A backlog from before its last start or sleep.
+                        return;
+                    }
+                    *star = Star::new(clock, at);
                 }
-                star.graph.observe(None, Some(there), up, at);
-                star.graph.observe(Some(there), None, down, at);
+                star.newest = star.newest.max(at);
+                see(&mut star.graph, None, Some(there), seen);
                 star.edges.insert(there.0, there);
             }
         }
     }
 
-    /// Works out how far the edges' clocks are from each other, once for all who ask.
+    /// Works out how the edges' clocks stand against each other, once for all who ask.
     pub fn settle(&mut self, now: Mono) {
-        self.between = self
-            .mesh
-            .clocks()
-            .into_iter()
-            .map(|from| (from, self.mesh.offsets(from, now)))
-            .collect();
+        self.between = self.mesh.settle(now);
     }
 
-    /// How far the clock `there` is ahead of that of `from` in `boot`; none where nothing bounds it.
-    pub fn offset(&self, from: Reporter, boot: u64, there: EdgeClock, now: Mono) -> Option<Offset> {
+    /// How the clock `there` stands against that of `from`; none where nothing bounds it.
+    pub fn relation(&self, from: Reporter, clock: OwnClock, there: EdgeClock) -> Option<Relation> {
         match from {
-            Reporter::Edge(id) => self.between.get(&EdgeClock(id, boot))?.get(&there).copied(),
+            Reporter::Edge(id) => self.between.relation(EdgeClock(id, clock.name()), there),
             Reporter::Agent(id) => {
-                let star = self.agents.get(&id).filter(|star| star.boot == boot)?;
-                let known = star.graph.offsets(None, now);
-                let ways = star.edges.values().filter_map(|&by| {
-                    let first = known.get(&Some(by))?;
-                    let rest = self.step(by, there)?;
-                    Some(Offset {
-                        low_us: first.low_us.saturating_add(rest.low_us),
-                        high_us: first.high_us.saturating_add(rest.high_us),
-                    })
-                });
-                ways.reduce(|a, b| Offset {
-                    low_us: a.low_us.max(b.low_us),
-                    high_us: a.high_us.min(b.high_us),
-                })
-                .filter(|o| o.low_us <= o.high_us)
+                let star = self.agents.get(&id).filter(|star| star.clock == clock)?;
+                let at = self.between.at();
+                let mut all: Option<Relation> = None;
+                for &by in star.edges.values() {
+                    let way = star.graph.between(None, Some(by), at);
+                    // No edge may have measured another yet.
+                    let rest = if by == there {
+                        Some(Relation::same(at))
+                    } else {
+                        self.between.relation(by, there)
+                    };
+                    let (Some(first), Some(rest)) = (way, rest) else {
+                        continue;
+                    };
+                    let way = first.then(rest);
+                    all = Some(match all {
+                        Some(all) => all.and(way)?,
+                        None => way,
+                    });
+                }
+                all
             }
         }
-    }
-
-    fn step(&self, from: EdgeClock, to: EdgeClock) -> Option<Offset> {
-        if from == to {
-            return Some(Offset {
-                low_us: 0,
-                high_us: 0,
-            });
-        }
-        self.between.get(&from)?.get(&to).copied()
     }
 
     /// Forgets the clocks of agents that `keep` does not name.
@@ -114,10 +125,22 @@ impl Clocks {
     }
 }
 
+impl OwnClock {
+    fn name(self) -> u16 {
+        BootId(self.boot).clock(self.steps)
+    }
+}
+
+fn see<K: Ord + Copy>(graph: &mut ClockGraph<K>, here: K, there: K, seen: &Seen) {
+    graph.observe(here, there, seen.up_us, seen.up_at, seen.within);
+    graph.observe(there, here, seen.down_us, seen.down_at, seen.within);
+}
+
 impl Star {
-    fn new(boot: u64) -> Self {
+    fn new(clock: OwnClock, at: Mono) -> Self {
         Self {
-            boot,
+            clock,
+            newest: at,
             graph: ClockGraph::new(ClockConfig::default()),
             edges: BTreeMap::new(),
         }
@@ -138,47 +161,85 @@ mod tests {
         Reporter::Agent(AgentId(1))
     }
 
+    fn own(boot: u64) -> OwnClock {
+        OwnClock { boot, steps: 0 }
+    }
+
+    fn observe(clocks: &mut Clocks, from: Reporter, clock: OwnClock, there: EdgeClock, raw: (i64, i64)) {
+        observe_at(clocks, from, clock, there, raw, NOW);
+    }
+
+    fn observe_at(
+        clocks: &mut Clocks,
+        from: Reporter,
+        clock: OwnClock,
+        there: EdgeClock,
+        (up_us, down_us): (i64, i64),
+        at: Mono,
+    ) {
+        let seen = Seen {
+            up_us,
+            up_at: at,
+            down_us,
+            down_at: at,
+            within: Duration::ZERO,
+        };
+        clocks.observe(from, clock, there, &seen);
+    }
+
     #[test]
     fn an_agents_clock_is_bounded_by_all_its_edges_together() {
         let mut clocks = Clocks::default();
+        clocks.settle(NOW);
         // Edge 1 is 1,000 µs ahead of the agent, edge 2 another 500; the way to edge 2 is long, and the
         // mesh knows the two edges to within 20.
-        clocks.observe(agent(), 3, e(1), (1_010, -990), NOW);
-        clocks.observe(agent(), 3, e(2), (1_500 + 400, -1_500 + 400), NOW);
-        clocks.observe(Reporter::Edge(e(1).0), 7, e(2), (510, -490), NOW);
-        let alone = |clocks: &Clocks| clocks.offset(agent(), 3, e(2), NOW).unwrap();
+        observe(&mut clocks, agent(), own(3), e(1), (1_010, -990));
+        observe(&mut clocks, agent(), own(3), e(2), (1_500 + 400, -1_500 + 400));
+        observe(&mut clocks, Reporter::Edge(e(1).0), own(7), e(2), (510, -490));
+        let offset = |clocks: &Clocks| clocks.relation(agent(), own(3), e(2)).unwrap().offset;
         assert_eq!(
-            alone(&clocks).bound_us(),
+            offset(&clocks).bound_us(),
             401,
             "by its own link alone, before the mesh is settled"
         );
         clocks.settle(NOW);
-        let tight = alone(&clocks);
-        assert_eq!(tight.estimate_us(), 1_500);
-        assert_eq!(tight.bound_us(), 22);
+        assert_eq!(offset(&clocks).estimate_us(), 1_500);
+        assert_eq!(offset(&clocks).bound_us(), 22);
     }
 
     #[test]
-    fn edges_are_known_by_the_mesh_and_a_new_boot_is_another_clock() {
+    fn edges_are_known_by_the_mesh_as_probers_and_as_reflectors_alike() {
         let mut clocks = Clocks::default();
-        clocks.observe(Reporter::Edge(e(1).0), 7, e(2), (510, -490), NOW);
+        // Edge 1 probes 2, and 2 probes 3: what 1 knows of 3 leads over 2 in both parts.
+        observe(&mut clocks, Reporter::Edge(e(1).0), own(7), e(2), (510, -490));
+        observe(&mut clocks, Reporter::Edge(e(2).0), own(7), e(3), (210, -190));
         clocks.settle(NOW);
-        let offset = |boot, there| clocks.offset(Reporter::Edge(e(1).0), boot, there, NOW);
-        assert_eq!(offset(7, e(2)).map(Offset::estimate_us), Some(500));
-        assert_eq!(offset(8, e(2)), None);
-        assert_eq!(offset(7, EdgeClock(e(2).0, 8)), None);
-        assert_eq!(clocks.offset(agent(), 3, e(1), NOW), None);
+        let estimate = |clock, there| {
+            let relation = clocks.relation(Reporter::Edge(e(1).0), clock, there);
+            relation.map(|r| r.offset.estimate_us())
+        };
+        assert_eq!(
+            (estimate(own(7), e(2)), estimate(own(7), e(3))),
+            (Some(500), Some(700))
+        );
+        assert_eq!(estimate(own(8), e(2)), None, "another process");
+        assert_eq!(estimate(OwnClock { boot: 7, steps: 1 }, e(2)), None, "it slept");
+        assert_eq!(estimate(own(7), EdgeClock(e(2).0, 8)), None);
+        assert_eq!(clocks.relation(agent(), own(3), e(1)), None);
     }
 
     #[test]
-    fn an_agents_new_boot_and_one_that_left_are_forgotten() {
+    fn an_agents_new_clock_takes_over_and_a_backlog_does_not_bring_the_old_one_back() {
         let mut clocks = Clocks::default();
-        clocks.observe(agent(), 3, e(1), (10, 10), NOW);
-        clocks.observe(agent(), 4, e(2), (10, 10), NOW);
-        assert_eq!(clocks.offset(agent(), 3, e(1), NOW), None);
-        assert_eq!(clocks.offset(agent(), 4, e(1), NOW), None);
-        assert!(clocks.offset(agent(), 4, e(2), NOW).is_some());
+        let slept = OwnClock { boot: 3, steps: 1 };
+        observe(&mut clocks, agent(), own(3), e(1), (10, 10));
+        let later = NOW + Duration::from_secs(60);
+        observe_at(&mut clocks, agent(), slept, e(2), (10, 10), later);
+        assert_eq!(clocks.relation(agent(), own(3), e(1)), None);
+        assert_eq!(clocks.relation(agent(), slept, e(1)), None);
+        observe(&mut clocks, agent(), own(3), e(1), (10, 10));
+        assert!(clocks.relation(agent(), slept, e(2)).is_some());
         clocks.forget(|_| false);
-        assert_eq!(clocks.offset(agent(), 4, e(2), NOW), None);
+        assert_eq!(clocks.relation(agent(), slept, e(2)), None);
     }
 }

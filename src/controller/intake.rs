@@ -18,6 +18,9 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
         if links::end(window) > now {
             window.start_us = now.as_micros() - i64::from(window.length_ms) * 1_000;
         }
+        for at in [&mut window.raw_up_at_us, &mut window.raw_down_at_us] {
+            *at = (*at).min(now.as_micros());
+        }
     }
     report.end_us = report.end_us.min(now.as_micros());
     for leg in &mut report.legs {

@@ -1,17 +1,30 @@
 //! The live map: the newest window of every link and route, its cumulative counts, and the offsets of
 //! all clocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use corridor_probes::{AgentId, EdgeId, Mono, Route, Sample, Wall, percentile_of_sorted, samples};
+use corridor_probes::{
+    AgentId, ClockConfig, EdgeId, Mono, OneWay, Route, Sample, Wall, Way, longer, percentile_of_sorted,
+    samples,
+};
 
-use super::clocks::{Clocks, EdgeClock};
+use super::clocks::{Clocks, EdgeClock, OwnClock, Seen};
 use crate::{
     api::model::Rtt,
     proto::{self, window},
     reporting::route_from,
     store::records::Reporter,
 };
+
+/// How far reported times may be off within a report or two: time in the far end, and corrections of the
+/// reporter's estimate of the controller's time.
+const REPORTED_WITHIN: Duration = Duration::from_millis(300);
+
+/// Windows that ended further apart are not compared.
+const COMPARED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One link, measured by one of its ends.
 #[derive(Debug)]
@@ -42,6 +55,18 @@ pub struct RouteWindow {
     pub at: Wall,
     pub window: proto::Window,
     pub rtts: Vec<u32>,
+    boot: u64,
+    /// Raw differences there and back, in µs, of the samples that have them.
+    raw: Vec<(i64, i64)>,
+}
+
+/// The two ends whose clocks a route's raw differences come from: a peer agent, or the last edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    here: OwnClock,
+    far_agent: u64,
+    exit: Option<EdgeId>,
+    there: u64,
 }
 
 /// See the module's documentation.
@@ -67,7 +92,7 @@ impl Links {
         for window in &report.windows {
             match &window.of {
                 Some(window::Of::Edge(id)) => self.take_link(from, report.boot, *id, window),
-                Some(window::Of::Route(route)) => self.take_route(from, route, window),
+                Some(window::Of::Route(route)) => self.take_route(from, report.boot, route, window),
                 None => self.malformed += 1,
             }
         }
@@ -80,12 +105,9 @@ impl Links {
             return;
         };
         rtts.sort_unstable();
-        if window.has_raw {
-            // The oldest that it can be: clocks have drifted since.
-            let at = Mono::from_micros(window.start_us);
-            let raw = (window.raw_up_min_us, window.raw_down_min_us);
+        if let Some(seen) = seen(window, &rtts) {
             self.clocks
-                .observe(from, boot, EdgeClock(edge, window.peer_boot), raw, at);
+                .observe(from, own_clock(boot, window), edge_clock(edge, window), &seen);
         }
         let at = end(window);
         match self.links.get_mut(&(from, edge)) {
@@ -114,14 +136,16 @@ impl Links {
         }
     }
 
-    fn take_route(&mut self, from: Reporter, route: &proto::Route, window: &proto::Window) {
-        let (Reporter::Agent(agent), Some(route), Some(mut rtts)) =
-            (from, route_from(route), round_trips(&window.samples))
+    fn take_route(&mut self, from: Reporter, boot: u64, route: &proto::Route, window: &proto::Window) {
+        let (Reporter::Agent(agent), Some(route), Some(samples)) =
+            (from, route_from(route), decoded(&window.samples))
         else {
             self.malformed += 1;
             return;
         };
+        let mut rtts: Vec<_> = samples.iter().map(|s| s.rtt_us).collect();
         rtts.sort_unstable();
+        let raw = samples.iter().filter_map(|s| s.up_us.zip(s.down_us())).collect();
         let at = end(window);
         let routes = self.routes.entry((agent, window.class.clone())).or_default();
         if routes.get(&route).is_none_or(|known| known.at <= at) {
@@ -131,6 +155,8 @@ impl Links {
                     at,
                     window: window.clone(),
                     rtts,
+                    boot,
+                    raw,
                 },
             );
         }
@@ -169,31 +195,81 @@ impl Links {
         self.routes.get(&(agent, class.to_owned()))?.get(&route)
     }
 
-    /// One-way delay of a link, there and back: the median round trip split by the least raw differences,
-    /// with the bound of the clocks' offset.
-    pub fn one_way(&self, from: Reporter, edge: EdgeId, now: Wall) -> Option<(OneWayMs, OneWayMs)> {
+    /// The least one-way delay of a link's newest window, there and back, each with the bound of what the
+    /// clocks' offset was when that packet came.
+    pub fn one_way(&self, from: Reporter, edge: EdgeId) -> Option<(OneWayMs, OneWayMs)> {
         let link = self.links.get(&(from, edge))?;
-        if !link.window.has_raw {
+        let seen = seen(&link.window, &link.rtts)?;
+        let clock = own_clock(link.boot, &link.window);
+        let relation = self
+            .clocks
+            .relation(from, clock, edge_clock(edge, &link.window))?;
+        let up = relation.over(seen.up_at, seen.within).one_way(seen.up_us);
+        let back = relation.over(seen.down_at, seen.within).turned();
+        Some((up.into(), back.one_way(seen.down_us).into()))
+    }
+
+    /// By how much `route` is longer than `than`, there and back; none unless both were measured lately, by
+    /// the same clocks.
+    pub fn longer(
+        &self,
+        agent: AgentId,
+        class: &str,
+        route: Route,
+        than: Route,
+    ) -> Option<(OneWayMs, OneWayMs)> {
+        let (a, b) = (self.route(agent, class, route)?, self.route(agent, class, than)?);
+        let apart = a.at.since(b.at).max(b.at.since(a.at));
+        if apart > COMPARED_WITHIN {
             return None;
         }
-        let there = EdgeClock(edge, link.window.peer_boot);
-        let now = Mono::from_micros(now.as_micros());
-        let offset = self.clocks.offset(from, link.boot, there, now)?;
-        let up = offset.one_way(link.window.raw_up_min_us);
-        let bound = up.bound_us as f64 / 1e3;
-        // The offset of the way back is the same one, turned round, and so is its bound.
-        let down_us = link.window.raw_down_min_us.saturating_add(offset.estimate_us());
-        Some((
-            OneWayMs {
-                delay: up.delay_us as f64 / 1e3,
-                error: bound,
-            },
-            OneWayMs {
-                delay: down_us as f64 / 1e3,
-                error: bound,
-            },
-        ))
+        let longer = longer(&a.way(route), &b.way(than), &ClockConfig::default())?;
+        Some((longer.up.into(), longer.down.into()))
     }
+}
+
+impl From<OneWay> for OneWayMs {
+    fn from(one_way: OneWay) -> Self {
+        Self {
+            delay: one_way.delay_us as f64 / 1e3,
+            error: one_way.bound_us as f64 / 1e3,
+        }
+    }
+}
+
+/// What a window says of two clocks.
+fn seen(window: &proto::Window, ascending_rtts: &[u32]) -> Option<Seen> {
+    if !window.has_raw {
+        return None;
+    }
+    let at = |us: i64| Mono::from_micros(if us == 0 { end(window).as_micros() } else { us });
+    let known = window.raw_up_at_us != 0 && window.raw_down_at_us != 0;
+    let slowest = Duration::from_micros(ascending_rtts.last().copied().unwrap_or(0).into());
+    // Older agents do not say when it was.
+    let unsaid = if known {
+        Duration::ZERO
+    } else {
+        Duration::from_millis(window.length_ms.into())
+    };
+    Some(Seen {
+        up_us: window.raw_up_min_us,
+        up_at: at(window.raw_up_at_us),
+        down_us: window.raw_down_min_us,
+        down_at: at(window.raw_down_at_us),
+        within: slowest + REPORTED_WITHIN + unsaid,
+    })
+}
+
+fn own_clock(boot: u64, window: &proto::Window) -> OwnClock {
+    OwnClock {
+        boot,
+        steps: window.clock_steps,
+    }
+}
+
+fn edge_clock(edge: EdgeId, window: &proto::Window) -> EdgeClock {
+    // Its lower half names the clock, also where an older agent sends the whole epoch.
+    EdgeClock(edge, window.peer_boot as u16)
 }
 
 impl Link {
@@ -216,6 +292,24 @@ impl Link {
 }
 
 impl RouteWindow {
+    /// What was seen of the route, which `route` names.
+    fn way(&self, route: Route) -> Way<Ends> {
+        let window = &self.window;
+        let mono = |at: Wall| Mono::from_micros(at.as_micros());
+        Way {
+            clocks: Ends {
+                here: own_clock(self.boot, window),
+                far_agent: window.far_agent,
+                exit: route.exit().filter(|_| window.far_agent == 0),
+                there: window.peer_boot,
+            },
+            start: Mono::from_micros(window.start_us),
+            end: mono(self.at),
+            up_us: self.raw.iter().map(|&(up, _)| up).collect(),
+            down_us: self.raw.iter().map(|&(_, down)| down).collect(),
+        }
+    }
+
     pub fn rtt_ms(&self) -> Option<Rtt> {
         rtt_ms(&self.rtts)
     }
@@ -256,9 +350,12 @@ pub fn end(window: &proto::Window) -> Wall {
 }
 
 fn round_trips(blob: &[u8]) -> Option<Vec<u32>> {
+    Some(decoded(blob)?.into_iter().map(|s| s.rtt_us).collect())
+}
+
+fn decoded(blob: &[u8]) -> Option<Vec<Sample>> {
     if blob.is_empty() {
         return Some(Vec::new());
     }
-    let samples: Vec<Sample> = samples::decode(blob).ok()?;
-    Some(samples.into_iter().map(|s| s.rtt_us).collect())
+    samples::decode(blob).ok()
 }

@@ -130,7 +130,7 @@ impl Core {
         };
         let totals = link.totals();
         let (up, down) = link.window.ledger.as_ref().map_or((None, None), links::losses);
-        let one_way = self.links.one_way(from, to, now);
+        let one_way = self.links.one_way(from, to);
         let jitter = |us: u32| (!link.rtts.is_empty()).then(|| f64::from(us) / 1e3);
         let common = LinkStatus {
             from: String::new(),

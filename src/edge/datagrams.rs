@@ -86,6 +86,12 @@ impl Datagrams {
         }
     }
 
+    /// This machine slept, so that its monotonic clock has stepped against others.
+    pub fn clock_stepped(&mut self) {
+        self.mesh.clock_stepped();
+        self.reflector.clock_stepped();
+    }
+
     /// Forgets the probe sessions of a sender that will not come back under this name.
     pub fn forget(&mut self, sender: Sender) {
         self.reflector.forget(sender);

@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
+    clock::SleepWatch,
     host,
     identity::{Standing, tls},
     machine::Machine,
@@ -101,7 +102,7 @@ impl Edge {
             rng_seed: machine.endpoint_seed(),
         })?);
         let prober = Prober::new(machine.clock.mono(), rng.random(), SessionConfig::default());
-        let shared = Shared::new(machine.clock.clone(), Datagrams::new(me, rng.random(), prober));
+        let shared = Shared::new(machine.clock.clone(), Datagrams::new(me, boot.epoch(), prober));
         let stop = CancellationToken::new();
         let myself = Myself {
             id: me,
@@ -278,6 +279,7 @@ impl Main {
             self.mesh.set(&memory.read());
         }
         let mut wakeup = clock.mono();
+        let mut sleeps = SleepWatch::new(&*clock);
         loop {
             tokio::select! {
                 biased;
@@ -288,6 +290,9 @@ impl Main {
                 },
                 () = self.shared.grid.notified() => {}
                 () = clock.sleep_until(wakeup) => {}
+            }
+            if sleeps.slept(&*clock).is_some() {
+                self.shared.datagrams().clock_stepped();
             }
             wakeup = mesh::step(&self.shared, self.mesh_probe_size).await;
             mesh::close_windows(&self.shared, &mut self.reporter);

@@ -1,23 +1,25 @@
 //! Delay of each direction, with its bound: from the offset of the edge's clock, which all samples of
 //! some seconds bound together.
 
+use std::time::Duration;
+
 use corridor_probes::{ClockConfig, ClockGraph, HistogramError, Mono, Offset, Sample, wire::LinkEcho};
 
 use super::distribution::Distribution;
 
-/// A clock at the far end, as far as it is known to be one: the state of the reflector within one of our
-/// sessions.
+/// A clock at the far end, as far as it is known to be one: the reflector's within one of our sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Clock {
     pub session: u64,
-    pub epoch: u32,
+    pub name: u16,
 }
 
 /// Raw differences of one probe, each `received − sent` on the clocks of the two ends, in µs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw {
-    /// When the echo came.
+    /// When the echo came, and how long before that the probe went out.
     pub at: Mono,
+    pub within: Duration,
     pub clock: Clock,
     pub up_us: i64,
     pub down_us: i64,
@@ -28,9 +30,10 @@ impl Raw {
     pub fn of(session: u64, at: Mono, echo: &LinkEcho, sample: &Sample) -> Option<Self> {
         Some(Self {
             at,
+            within: Duration::from_micros(u64::from(sample.rtt_us) + u64::from(echo.body.residence_us)),
             clock: Clock {
                 session,
-                epoch: echo.body.epoch,
+                name: echo.body.clock(),
             },
             up_us: sample.up_us?,
             down_us: sample.down_us()?,
@@ -74,13 +77,19 @@ impl OneWays {
             {
                 self.graph.forget(Some(old));
             }
-            self.graph.observe(None, there, s.up_us, s.at);
-            self.graph.observe(there, None, s.down_us, s.at);
+            self.graph.observe(None, there, s.up_us, s.at, s.within);
+            self.graph.observe(there, None, s.down_us, s.at, s.within);
         }
+        let (Some(last), Some(there)) = (samples.last(), self.newest) else {
+            return Ok(());
+        };
+        let relation = self.graph.between(None, Some(there), last.at);
         for s in &*samples {
-            let Some(offset) = self.graph.offset(None, Some(s.clock), s.at) else {
+            // Of a clock that is gone nothing is known any more.
+            let Some(relation) = relation.filter(|_| s.clock == there) else {
                 continue;
             };
+            let offset = relation.over(s.at, s.within);
             self.up.record(s.up_us.saturating_sub(offset.estimate_us()))?;
             self.down.record(s.down_us.saturating_add(offset.estimate_us()))?;
             self.bound_us = self.bound_us.max(Some(offset.bound_us()));
@@ -99,11 +108,12 @@ impl OneWays {
 mod tests {
     use super::*;
 
-    const CLOCK: Clock = Clock { session: 0, epoch: 1 };
+    const CLOCK: Clock = Clock { session: 0, name: 1 };
 
     fn raw(at_ms: i64, clock: Clock, offset: i64, up: i64, down: i64) -> Raw {
         Raw {
             at: Mono::from_millis(at_ms),
+            within: Duration::ZERO,
             clock,
             up_us: up + offset,
             down_us: down - offset,
@@ -136,7 +146,7 @@ mod tests {
     #[test]
     fn another_clock_begins_anew() {
         let mut ways = OneWays::new();
-        let other = Clock { epoch: 2, ..CLOCK };
+        let other = Clock { name: 2, ..CLOCK };
         ways.take(&mut [raw(0, CLOCK, 1_000, 10, 10), raw(20, CLOCK, 1_000, 10, 10)])
             .unwrap();
         ways.take(&mut [raw(40, other, -1_000_000, 10, 10)]).unwrap();

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use corridor_probes::{HistogramError, Mono};
 
-use super::{books::Books, progress::Progress, timer::sleep_until};
+use super::{books::Books, progress::Progress};
 use crate::clock::Clock;
 
 /// How often progress is told.
@@ -24,7 +24,7 @@ impl Pace {
             clock: clock.clone(),
             next_progress: now,
             wakeup: now,
-            timer: sleep_until(clock, now),
+            timer: clock.sleep_finely_until(now),
         }
     }
 
@@ -46,7 +46,7 @@ impl Pace {
         let next = books.next_wakeup().min(self.next_progress);
         if next != self.wakeup {
             self.wakeup = next;
-            self.timer = sleep_until(&self.clock, next);
+            self.timer = self.clock.sleep_finely_until(next);
         }
         Ok(false)
     }

@@ -271,7 +271,8 @@ impl Sums {
             gilbert_down: gilbert(&self.chain_down),
             burst_ratio: self.burst_ratio().map(hundredths),
             mos: heard.map(|h| hundredths(mos(h.r))),
-            r_factor: heard.map(|h| hundredths(h.r)),
+            // The scale begins at 0; the sum of impairments may be more.
+            r_factor: heard.map(|h| hundredths(h.r.max(0.0))),
             mouth_to_ear_ms: heard.map(|h| ms(h.mouth_to_ear.as_secs_f64() * 1e6)),
             mouth_to_ear_from: voice.map(|v| v.delay_from),
             jitter_buffer_ms: heard.map(|h| ms(h.buffer.as_secs_f64() * 1e6)),

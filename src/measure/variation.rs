@@ -105,8 +105,8 @@ impl Variation {
 mod tests {
     use super::*;
 
-    const A: Clock = Clock { session: 0, epoch: 1 };
-    const B: Clock = Clock { session: 0, epoch: 2 };
+    const A: Clock = Clock { session: 0, name: 1 };
+    const B: Clock = Clock { session: 0, name: 2 };
 
     /// Clock, number, second of its slot, raw delay in µs.
     type Packet = (Clock, u64, i64, i64);

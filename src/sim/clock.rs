@@ -57,6 +57,13 @@ impl SimClock {
         }
     }
 
+    /// The same, with a monotonic clock that shows `mono` now: its origin means nothing.
+    #[must_use]
+    pub fn from_origin(self, mono: Mono) -> Self {
+        self.lock().mono_ns = mono.as_nanos();
+        self
+    }
+
     /// Steps the wall clock by `us` microseconds; the other clocks do not notice.
     pub fn step_wall(&self, us: i64) {
         let mut state = self.lock();

@@ -183,6 +183,7 @@ impl World {
         let controller_at = self.controller_address()?;
         let settings = self.spec.controller.clone();
         let mesh_probe_size = self.spec.mesh_probe_size;
+        let open_probing = self.spec.open_probing;
         let fresh = if repeatable { 0 } else { self.rng.random() };
         let node = self.node_mut(name)?;
         if node.running.is_some() {
@@ -229,7 +230,7 @@ impl World {
                 machine,
                 standing,
                 listen: vec![SocketAddr::new(local.ip(), EDGE_PORT)],
-                open_probing: false,
+                open_probing,
                 mesh_probe_size,
                 controller: Some(edge::WithController {
                     id: *id,

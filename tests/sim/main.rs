@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests: what cannot go on panics")]
 
 mod budget;
+mod ledger;
 
 use std::{fmt::Write as _, io::Write as _, path::Path};
 
@@ -102,10 +103,12 @@ scenarios! {
     address_change
     agent_offline_full_spool
     clocks
+    clocks_adrift
     #[ignore = "minutes in a debug build: make test"]
     controller_away_8_days
     controller_restart
     edge_dies
+    ledger_stress
     lossy_link
     middle_link_dies
     middle_link_slow

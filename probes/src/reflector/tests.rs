@@ -105,6 +105,7 @@ fn a_hostile_prober_evicts_its_own_sessions_only() {
     assert_eq!(r.stats().sessions, 3);
     let anew = r.receive(1, S, 2, 2, Mono::ZERO).echo().unwrap();
     assert_ne!(anew.epoch, before.epoch, "a session that was forgotten says so");
+    assert_eq!(anew.clock(), before.clock(), "and has the same clock");
     assert_eq!(anew.count, 1);
     r.forget(1);
     assert_eq!(r.stats().sessions, 2);

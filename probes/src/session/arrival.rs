@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Arrived, Echo, Probe, ProbeSession, steps};
 use crate::{
-    Mono, Sample, Steps,
+    Clocks, Mono, Sample, Steps,
     stamp::StampEcho,
     wire::{EchoBody, LinkEcho, RouteEcho},
 };
@@ -141,6 +141,14 @@ impl ProbeSession {
         if probe.echo == Echo::Never {
             return EchoOutcome::Unknown;
         }
+        let arrival = if probe.clock == self.clock_steps {
+            arrival
+        } else {
+            Arrival {
+                stall: Stall::Suspect,
+                ..arrival
+            }
+        };
         self.silence.heard(arrival.at);
         if probe.echo != Echo::None {
             if let Some(window) = self.open_window(probe.window) {
@@ -183,8 +191,13 @@ impl ProbeSession {
             return EchoOutcome::Excluded;
         };
         window.arrivals.push(Arrived {
+            at: arrival.at,
             sample,
             up_us,
+            clocks: Clocks {
+                here: probe.clock,
+                there: body.clock(),
+            },
             epoch: body.epoch,
             count: body.count,
         });

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Arrived, Echo, OpenWindow, Probe, ProbeSession};
-use crate::{Jitter, LossChain, RawMinima, Sample, Window, window::thin};
+use crate::{Clocks, Jitter, LossChain, RawMinima, Sample, Window, window::thin};
 
 /// What became of a probe without an echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,13 @@ pub(super) struct Anchor {
 /// One direction's jitter, which starts anew with another clock.
 #[derive(Debug, Default)]
 pub(super) struct ClockedJitter {
-    epoch: Option<u32>,
+    clocks: Option<Clocks>,
     jitter: Jitter,
 }
 
 impl ClockedJitter {
-    fn push(&mut self, epoch: u32, transit_us: i64) {
-        if self.epoch.replace(epoch) != Some(epoch) {
+    fn push(&mut self, clocks: Clocks, transit_us: i64) {
+        if self.clocks.replace(clocks) != Some(clocks) {
             self.jitter.forget_clock();
         }
         self.jitter.push(transit_us);
@@ -83,6 +83,7 @@ impl ProbeSession {
                 chain_down.push(loss.is_some());
             }
         }
+        debug_assert_eq!(ledger.check(), Ok(()), "a closed window's books");
         self.totals += ledger;
         self.feed_jitter(&arrivals);
         let (samples, raw) = samples_of(&arrivals);
@@ -107,23 +108,23 @@ impl ProbeSession {
     fn feed_jitter(&mut self, arrivals: &[Arrived]) {
         for a in arrivals {
             self.jitter_down
-                .push(a.epoch, i64::from(a.sample.rtt_us).saturating_sub(a.up_us));
+                .push(a.clocks, i64::from(a.sample.rtt_us).saturating_sub(a.up_us));
         }
         let mut there: Vec<_> = arrivals.iter().collect();
         there.sort_by_key(|a| (arrivals.iter().position(|b| b.epoch == a.epoch), a.count));
         for a in there {
-            self.jitter_up.push(a.epoch, a.up_us);
+            self.jitter_up.push(a.clocks, a.up_us);
         }
     }
 }
 
-/// The samples in the order of sending, and the least raw values on the newest probe's clock there.
+/// The samples in the order of sending, and the least raw values between the newest probe's two clocks.
 fn samples_of(arrivals: &[Arrived]) -> (Vec<Sample>, Option<RawMinima>) {
-    let newest = arrivals.iter().max_by_key(|a| a.sample.seq).map(|a| a.epoch);
+    let newest = arrivals.iter().max_by_key(|a| a.sample.seq).map(|a| a.clocks);
     let mut raw: Option<RawMinima> = None;
     let mut samples = Vec::with_capacity(arrivals.len());
     for a in arrivals {
-        if Some(a.epoch) != newest {
+        if Some(a.clocks) != newest {
             samples.push(Sample {
                 up_us: None,
                 ..a.sample
@@ -131,14 +132,14 @@ fn samples_of(arrivals: &[Arrived]) -> (Vec<Sample>, Option<RawMinima>) {
             continue;
         }
         samples.push(a.sample);
-        let down_us = i64::from(a.sample.rtt_us).saturating_sub(a.up_us);
-        let least = raw.get_or_insert(RawMinima {
-            epoch: a.epoch,
+        let one = RawMinima {
+            clocks: a.clocks,
             up_us: a.up_us,
-            down_us,
-        });
-        least.up_us = least.up_us.min(a.up_us);
-        least.down_us = least.down_us.min(down_us);
+            up_at: a.at,
+            down_us: i64::from(a.sample.rtt_us).saturating_sub(a.up_us),
+            down_at: a.at,
+        };
+        raw = Some(raw.map_or(one, |least| least.and(one)));
     }
     samples.sort_unstable_by_key(|s| s.seq);
     (samples, raw)

@@ -307,7 +307,7 @@ fn what_nothing_tells_of_is_unknown() {
         (w.ledger.received, w.ledger.lost_unknown, w.ledger.lost_up),
         (3, 2, 1)
     );
-    assert_eq!(w.raw.unwrap().epoch, 2);
+    assert_eq!(w.raw.unwrap().clocks, crate::Clocks { here: 0, there: 2 });
     let known: Vec<_> = w.samples.iter().map(|s| s.up_us.is_some()).collect();
     assert_eq!(known, [false, true, true], "clocks are not mixed");
 }
@@ -346,6 +346,28 @@ fn stalled_echoes_count_but_their_times_do_not() {
     let w = close(&mut s);
     let l = w.ledger;
     assert_eq!((l.received, l.stalled, l.excluded, w.samples.len()), (3, 2, 2, 1));
+}
+
+#[test]
+fn a_sleep_spoils_what_is_under_way_and_parts_the_clocks() {
+    let (mut s, mut peer) = (session(), Peer::new(1));
+    let before = peer.echo(&send(&mut s, 0));
+    let across = peer.echo(&send(&mut s, 100));
+    s.on_link_echo(ms(20), &before);
+    s.clock_stepped(1);
+    assert_eq!(s.on_link_echo(ms(120), &across), EchoOutcome::Excluded);
+    let after = peer.echo(&send(&mut s, 200));
+    s.on_link_echo(ms(230), &after);
+    let w = close(&mut s);
+    assert_eq!(
+        (w.ledger.received, w.ledger.stalled, w.ledger.excluded),
+        (3, 1, 1)
+    );
+    let raw = w.raw.unwrap();
+    assert_eq!(raw.clocks, crate::Clocks { here: 1, there: 1 });
+    assert_eq!((raw.up_at, raw.down_at), (ms(230), ms(230)));
+    let known: Vec<_> = w.samples.iter().map(|s| s.up_us.is_some()).collect();
+    assert_eq!(known, [false, true]);
 }
 
 #[test]

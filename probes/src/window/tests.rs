@@ -33,9 +33,11 @@ fn window(second: i64, seq: u64, rtts: &[u32]) -> Window {
         samples,
         samples_taken: taken,
         raw: rtts.iter().min().map(|&min| RawMinima {
-            epoch: 1,
+            clocks: Clocks { here: 0, there: 1 },
             up_us: i64::from(min) / 2,
+            up_at: Mono::ZERO,
             down_us: i64::from(min) - i64::from(min) / 2,
+            down_at: Mono::ZERO,
         }),
         jitter_up_us: rtts.last().copied(),
         jitter_down_us: None,
@@ -61,17 +63,42 @@ fn merges_what_follows_only() {
 
 #[test]
 fn raw_values_of_two_clocks_are_never_mixed() {
-    let mut w = window(0, 0, &[1_000]);
-    let mut restarted = window(1, 1, &[2_000]);
-    restarted.raw = Some(RawMinima {
-        epoch: 2,
-        up_us: 7,
-        down_us: 8,
-    });
-    w.merge(&restarted).unwrap();
-    assert_eq!(w.raw, restarted.raw);
-    assert_eq!(w.samples[0].up_us, None);
-    assert_eq!(w.samples[1].down_us(), Some(1_000));
+    // The far end began anew; this machine slept.
+    for clocks in [Clocks { here: 0, there: 2 }, Clocks { here: 1, there: 1 }] {
+        let mut w = window(0, 0, &[1_000]);
+        let mut other = window(1, 1, &[2_000]);
+        other.raw = Some(RawMinima {
+            clocks,
+            up_us: 7,
+            up_at: Mono::from_millis(1_700),
+            down_us: 8,
+            down_at: Mono::from_millis(1_300),
+        });
+        w.merge(&other).unwrap();
+        assert_eq!(w.raw, other.raw);
+        assert_eq!(w.samples[0].up_us, None);
+        assert_eq!(w.samples[1].down_us(), Some(1_000));
+    }
+}
+
+#[test]
+fn the_least_raw_values_keep_their_times() {
+    let raw = |at_ms, up_us, down_us| RawMinima {
+        clocks: Clocks { here: 0, there: 1 },
+        up_us,
+        up_at: Mono::from_millis(at_ms),
+        down_us,
+        down_at: Mono::from_millis(at_ms),
+    };
+    let (mut first, mut second) = (window(0, 0, &[1]), window(1, 1, &[1]));
+    (first.raw, second.raw) = (Some(raw(100, -5, 9)), Some(raw(1_200, 3, -9)));
+    first.merge(&second).unwrap();
+    let least = RawMinima {
+        down_us: -9,
+        down_at: Mono::from_millis(1_200),
+        ..raw(100, -5, 0)
+    };
+    assert_eq!(first.raw, Some(least));
 }
 
 proptest! {

@@ -53,7 +53,7 @@ impl LinkProbe {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EchoBody {
     /// Names the state that `count` and `ranges` come from: another value means that the reflector
-    /// began anew, and on another clock.
+    /// began anew. The lower half names its clock ([`Self::clock`]).
     pub epoch: u32,
     /// When the probe came in, in µs on the reflector's monotonic clock.
     pub recv_us: i64,
@@ -82,6 +82,12 @@ impl EchoBody {
 
     /// Longer than any echo is waited for, so that nothing can be measured with it.
     pub const UNKNOWN_RESIDENCE: u32 = u32::MAX;
+
+    /// Which of the reflector's clocks its stamps come from: another process has another, and so has one that
+    /// slept.
+    pub const fn clock(&self) -> u16 {
+        self.epoch as u16
+    }
 
     /// The same, going out at `send` where it came in at `recv`, both on the reflector's clock.
     #[must_use]

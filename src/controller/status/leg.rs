@@ -7,17 +7,18 @@
 
 use std::time::Duration;
 
-use corridor_probes::{Route, Wall};
+use corridor_probes::{AgentId, Route, Wall};
 
 use super::{Core, event::route_names};
 use crate::{
     api::{
-        model::{LegStatus, Quality, Rtt},
+        model::{LegStatus, Quality, RouteComparison, Rtt},
         time_text,
     },
     controller::{agents::Agent, links::RouteWindow, why},
     proto,
     reporting::route_from,
+    route::engine::Plan,
     store::records::ClassRecord,
 };
 
@@ -86,6 +87,10 @@ impl Core {
             switches: state.map_or(0, |s| s.switches),
             reason: plan.reason.describe(&name),
             reason_detail: serde_json::to_value(&plan.reason).unwrap_or_default(),
+            compared: in_use
+                .or(plan.primary)
+                .map(|than| self.compared(plan, agent.record.id, &class.id, than))
+                .unwrap_or_default(),
             age_s: figures.map(|f| now.since(f.at).as_secs_f64()),
         };
         Some(Leg {
@@ -95,6 +100,23 @@ impl Core {
             just_taken: since.is_some_and(|since| now.since(since) <= JUST_TAKEN),
             over: figures.is_some_and(|f| !f.few) && rtt_ms.is_some_and(|rtt| rtt.p95 > budget_ms),
         })
+    }
+}
+
+impl Core {
+    /// The plan's other routes against `than`.
+    fn compared(&self, plan: &Plan, agent: AgentId, class: &str, than: Route) -> Vec<RouteComparison> {
+        let others = plan.routes().into_iter().filter(|route| *route != than);
+        let compared = others.filter_map(|route| {
+            let (up, down) = self.links.longer(agent, class, route, than)?;
+            Some(RouteComparison {
+                route: route_names(&self.edges, route.edges()),
+                up_ms: up.delay,
+                down_ms: down.delay,
+                error_ms: up.error.max(down.error),
+            })
+        });
+        compared.collect()
     }
 }
 
@@ -253,6 +275,7 @@ mod tests {
                     switches: 0,
                     reason: String::new(),
                     reason_detail: serde_json::Value::Null,
+                    compared: Vec::new(),
                     age_s: None,
                 },
                 at_risk,

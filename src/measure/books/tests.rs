@@ -114,6 +114,37 @@ impl World {
 }
 
 #[test]
+fn numbers_that_wrap_in_the_middle_of_a_burst_change_nothing() {
+    let burst = |n: u32| match n {
+        150..700 => Way::LostUp,
+        900..1_450 => Way::LostDown,
+        n if n % 7 == 3 => Way::LostUp,
+        _ => Way::Through,
+    };
+    let counts = |first_seq| {
+        let mut world = World::new(20 * MS, 2_000);
+        world.books = Books::numbered_from(first_seq, world.books.plan, 7, world.now).0;
+        let s = world.run(burst);
+        assert!(s.adds_up());
+        (
+            s.received,
+            s.lost_up,
+            s.lost_down,
+            s.lost_unknown,
+            s.reordered_up,
+            s.reorder_extent_up,
+        )
+    };
+    let plain = counts(1);
+    assert!(plain.1 > 550 && plain.2 == 550, "{plain:?}");
+    assert_eq!((plain.3, plain.4, plain.5), (0, 0, None));
+    // It wraps before, at either end of and within each burst.
+    for before in [0, 1, 149, 150, 151, 400, 699, 700, 901, 1_200, 1_999] {
+        assert_eq!(counts(u32::MAX - before), plain, "{before}");
+    }
+}
+
+#[test]
 fn a_clean_way_is_measured_exactly_and_over_with_the_last_echo() {
     let mut world = World::new(20 * MS, 100);
     let began = world.now;

@@ -29,6 +29,7 @@ type Found = Result<Vec<String>, ScenarioError>;
 pub(super) fn things(expectation: &Expect) -> usize {
     let Expect {
         time: _,
+        every: _,
         in_use,
         switches,
         events,
@@ -37,6 +38,7 @@ pub(super) fn things(expectation: &Expect) -> usize {
         figures,
         rtt,
         one_way,
+        longer,
         counts,
         ledgers,
         windows,
@@ -52,6 +54,7 @@ pub(super) fn things(expectation: &Expect) -> usize {
         figures.is_some(),
         rtt.is_some(),
         one_way.is_some(),
+        longer.is_some(),
         counts.is_some(),
         ledgers.is_some(),
         windows.is_some(),
@@ -101,6 +104,9 @@ pub(super) async fn check(look: &Look<'_>, expectation: &Expect) -> Found {
     }
     if expectation.one_way == Some(true) {
         found.extend(truth::one_way(look).await?);
+    }
+    if let Some(wanted) = &expectation.longer {
+        found.extend(truth::longer(look, wanted).await?);
     }
     if expectation.counts == Some(true) {
         found.extend(truth::counts(look).await?);

@@ -94,9 +94,13 @@ fn steps(scenario: &Scenario) -> Vec<(Duration, Step<'_>)> {
     let mut all: Vec<_> = acts.map(|(at, action)| (at, 0, Step::Act(action))).collect();
     for expectation in &scenario.expectations {
         let expectation = expectation.get_ref();
-        let at = expectation.time.map_or(end, |t| t.0);
-        if at <= end {
+        let mut at = expectation.time.map_or(end, |t| t.0);
+        while at <= end {
             all.push((at, 1, Step::Check(expectation)));
+            match expectation.every {
+                Some(every) if !every.0.is_zero() => at += every.0,
+                _ => break,
+            }
         }
     }
     let mut renewal = RENEW_EVERY;

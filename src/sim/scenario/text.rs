@@ -228,6 +228,8 @@ pub struct Class {
 #[serde(deny_unknown_fields)]
 pub struct Expect {
     pub time: Option<Span>,
+    /// From `time` to the end, so often.
+    pub every: Option<Span>,
     pub in_use: Option<InUse>,
     pub switches: Option<Count>,
     pub events: Option<Count>,
@@ -239,6 +241,9 @@ pub struct Expect {
     pub rtt: Option<bool>,
     /// One-way delays of all links are the network's, to their bound.
     pub one_way: Option<bool>,
+    /// Another route of a leg is longer than the one in use in one direction, and all differences are the
+    /// network's, to their bound.
+    pub longer: Option<Longer>,
     /// Probes sent and lost are the network's, on all links.
     pub counts: Option<bool>,
     /// All ledgers in the store add up.
@@ -249,6 +254,16 @@ pub struct Expect {
     pub drained: Option<Vec<String>>,
     /// An agent's spool holds at least so many reports.
     pub spooled: Option<Spooled>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Longer {
+    pub agent: String,
+    pub class: String,
+    /// By so much on the way there, or on the way back.
+    pub up: Option<Span>,
+    pub down: Option<Span>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use corridor_probes::{AgentId, EdgeId, Wall};
+use corridor_probes::{AgentId, EdgeId, Mono, Wall};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use super::{CONTROLLER, ClockSpec, EDGE_PORT, Node, Role, World, WorldError, WorldSpec};
@@ -147,7 +147,9 @@ impl World {
             name: name.to_owned(),
             addresses: vec![address],
             nat,
-            clock: SimClock::with_drift(wall, clock.drift_ppb),
+            // Monotonic clocks are as far apart as the others.
+            clock: SimClock::with_drift(wall, clock.drift_ppb)
+                .from_origin(Mono::from_micros(clock.offset_us)),
         })?;
         let subject = match role {
             Role::Controller { .. } => Subject::Controller,

@@ -23,6 +23,8 @@ pub struct WorldSpec {
     pub agents: Vec<AgentSpec>,
     /// Bytes of mesh probes, 0 for as short as they are.
     pub mesh_probe_size: usize,
+    /// Edges answer probes of anybody.
+    pub open_probing: bool,
     /// Everything repeats with the seed. Otherwise keys and numbers are drawn anew each time.
     pub repeatable: bool,
 }
@@ -39,6 +41,7 @@ impl Default for WorldSpec {
             edges: Vec::new(),
             agents: Vec::new(),
             mesh_probe_size: 0,
+            open_probing: false,
             repeatable: true,
         }
     }

@@ -6,7 +6,10 @@ use super::{Found, Look};
 use crate::{
     api::model::LinkStatus,
     proto::window,
-    sim::{Fate, LinkShape, TraceEvent},
+    sim::{
+        Fate, LinkShape, TraceEvent,
+        scenario::text::{Longer, Span},
+    },
 };
 
 /// How far a median may be off: tokio's clock has a grain of 1 ms.
@@ -81,6 +84,65 @@ pub(super) async fn one_way(look: &Look<'_>) -> Found {
     }
     if seen == 0 {
         wrong.push("no link has a one-way delay".to_owned());
+    }
+    Ok(wrong)
+}
+
+/// How a leg's other routes compare with the one in use, by each direction.
+pub(super) async fn longer(look: &Look<'_>, wanted: &Longer) -> Found {
+    let class = look.world.controller()?.class(&wanted.class).await?;
+    let leg = class
+        .participants
+        .iter()
+        .filter(|p| p.subject == wanted.agent)
+        .flat_map(|p| &p.legs)
+        .next();
+    let Some(leg) = leg else {
+        return Ok(vec![format!(
+            "{} has no leg in class {}",
+            wanted.agent, wanted.class
+        )]);
+    };
+    let in_use = leg.in_use.as_ref().unwrap_or(&leg.primary);
+    let ways = |route: &[String]| {
+        let far = leg.to.strip_prefix("agent:").map(str::to_owned);
+        let mut names = vec![wanted.agent.clone()];
+        names.extend(route.iter().cloned().chain(far));
+        let (mut there, mut back) = (0.0, 0.0);
+        for step in names.windows(2) {
+            if let [from, to] = step {
+                let (from, to) = (look.world.host(from)?, look.world.host(to)?);
+                there += delay_ms(&look.world.network().shape(from, to));
+                back += delay_ms(&look.world.network().shape(to, from));
+            }
+        }
+        Ok::<_, crate::sim::WorldError>((there, back, names.len() as f64 - 1.0))
+    };
+    let (there, back, steps) = ways(in_use)?;
+    let mut wrong = Vec::new();
+    let mut found = false;
+    for compared in &leg.compared {
+        let (other_there, other_back, other_steps) = ways(&compared.route)?;
+        let tolerance = compared.error_ms + TOLERANCE_MS * (steps + other_steps);
+        for (way, said, truth) in [
+            ("up", compared.up_ms, other_there - there),
+            ("down", compared.down_ms, other_back - back),
+        ] {
+            if (said - truth).abs() > tolerance {
+                wrong.push(format!(
+                    "{} is said to be {said} ms longer {way} than {}, in truth {truth} ms",
+                    compared.route.join(" > "),
+                    in_use.join(" > ")
+                ));
+            }
+        }
+        let is = |by: Option<Span>, said: f64| {
+            by.is_none_or(|by| said - compared.error_ms >= by.0.as_secs_f64() * 1e3)
+        };
+        found |= is(wanted.up, compared.up_ms) && is(wanted.down, compared.down_ms);
+    }
+    if !found {
+        wrong.push(format!("no route is longer as wanted: {:?}", leg.compared));
     }
     Ok(wrong)
 }

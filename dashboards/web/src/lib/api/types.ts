@@ -144,6 +144,14 @@ export interface ParticipantStatus {
   legs: LegStatus[]
 }
 
+export interface RouteComparison {
+  route: string[]
+  up_ms: number
+  down_ms: number
+  /** Bound of both. */
+  error_ms: number
+}
+
 export interface LegStatus {
   /** `agent:SUBJECT`, `target:HOST:PORT` or `hub:EDGE`. */
   to: string
@@ -154,6 +162,8 @@ export interface LegStatus {
   in_use_since?: string
   /** Why it is in use: one sentence. */
   in_use_reason?: string
+  /** Its other routes against the one in use, each direction by itself. */
+  compared?: RouteComparison[]
   rtt_ms?: Rtt
   loss?: number
   budget_ms: number
