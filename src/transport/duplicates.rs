@@ -234,11 +234,7 @@ mod tests {
     /// `cargo test --lib cost_of_a_packet -- --ignored --nocapture` prints it.
     #[test]
     #[ignore = "prints a figure, asserts none"]
-    #[expect(
-        clippy::disallowed_methods,
-        clippy::print_stdout,
-        reason = "a wall-clock figure to be read"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a wall-clock figure to be read")]
     fn cost_of_a_packet() {
         let mut d = Duplicates::default();
         let packets: Vec<_> = (0..1_000_000).map(packet).collect();
