@@ -1,9 +1,9 @@
 //! Everything in Corridor that measures: the probe wire format, the send schedule, probe sessions,
-//! the reflector, the statistics made of what they see, and hop tracing.
+//! the reflector, the statistics made of what they see, hop tracing, and what lies around a machine.
 //!
 //! All of it is pure: time comes in as [`Mono`], bytes come in as slices, and nothing here reads a
-//! clock, a socket or a global random number. The one exception is the driver of [`trace`], which has
-//! sockets, and is there with the feature `trace` on Linux only.
+//! clock, a socket or a global random number. The exceptions are the drivers of [`trace`] and of
+//! [`surroundings`], which have sockets, and are there with the features of these names on Linux only.
 
 mod bursts;
 pub mod clock;
@@ -24,6 +24,7 @@ mod schedule;
 mod session;
 mod stall;
 pub mod stamp;
+pub mod surroundings;
 pub mod tiers;
 mod time;
 pub mod trace;

@@ -1,7 +1,7 @@
 //! A trace as scripts get it: what is not known is left out.
 
 use corridor_probes::trace::{
-    EndLoss, Figures, Hop, HopState, Method, Phase, Protocol, Tracer, Tracing, Verdict,
+    Figures, Hop, HopState, Method, Phase, Protocol, Tracer, Tracing, Verdict,
 };
 use serde::Serialize;
 
@@ -79,8 +79,7 @@ impl Report {
             .zip(tracer.hops())
             .enumerate()
             .map(|(index, (ttl, hop))| {
-                let last = tracer.distance() == Some(ttl);
-                HopReport::of(ttl, hop, tracer.state(index), end.filter(|_| last), names)
+                HopReport::of(ttl, hop, tracer.state(index), tracer.loss(index), names)
             })
             .collect();
         Self {
@@ -102,15 +101,9 @@ impl Report {
 }
 
 impl HopReport {
-    /// `end` is the judgement of the target, if this is the target.
-    fn of(ttl: u8, hop: &Hop, state: HopState, end: Option<EndLoss>, names: &Names) -> Self {
+    fn of(ttl: u8, hop: &Hop, state: HopState, loss: Option<f64>, names: &Names) -> Self {
         let series = hop.series();
         let figures = series.figures();
-        let loss = match end {
-            Some(end) => end.share(),
-            None if state == HopState::Counted => series.missing_share(),
-            None => None,
-        };
         let seen = hop.seen();
         Self {
             hop: ttl,

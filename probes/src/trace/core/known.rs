@@ -51,6 +51,17 @@ impl Tracer {
         judge::hop(self.hops(), index, self.end_loss().as_ref())
     }
 
+    /// Share lost between here and the hop at `index`, there and back; none where missing answers are no
+    /// loss, or may be none.
+    pub fn loss(&self, index: usize) -> Option<f64> {
+        let hop = self.hops().get(index)?;
+        match self.end_loss() {
+            Some(end) if index + 1 == self.hops().len() => end.share(),
+            _ if self.state(index) == HopState::Counted => hop.series().missing_share(),
+            _ => None,
+        }
+    }
+
     /// Answers that could not be matched to a probe.
     pub fn unmatched(&self) -> u32 {
         self.unmatched
