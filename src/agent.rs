@@ -10,6 +10,7 @@
 //! | by which edge does it report | `uplink.rs`, `outbox.rs` |
 //! | what is kept on disk | `disk.rs` |
 //! | when is an edge dialled | `dial.rs` |
+//! | when does it look around, and trace a path | `surroundings.rs`, where trouble shows in `surroundings/trouble.rs` |
 
 mod budget;
 mod core;
@@ -17,15 +18,18 @@ mod dial;
 mod disk;
 mod edges;
 mod legs;
+mod look;
 mod outbox;
 mod outcomes;
 pub(crate) mod rates;
 mod run;
 mod shown;
 mod status;
+mod surroundings;
 mod uplink;
 
 pub use self::core::Settings;
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
 pub use shown::shown_data;
 pub use status::AgentReport;
+pub use surroundings::Watch;

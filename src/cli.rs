@@ -13,6 +13,7 @@ mod password;
 mod probe;
 mod service;
 mod status;
+mod surroundings;
 mod token;
 #[cfg(target_os = "linux")]
 mod trace;

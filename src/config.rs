@@ -46,6 +46,12 @@ section! {
         spool_bytes: u64,
         /// What kind of link this machine has, if it cannot find out: ethernet, wifi, cellular.
         link_type: String,
+        /// Whether the way to edges is traced, hop by hop: on or off.
+        trace: Switch,
+        /// Reports whole addresses of hops, not just their networks.
+        full_addresses: bool,
+        /// Reports names of wireless networks and access points.
+        wifi_names: bool,
     }
 }
 
@@ -106,6 +112,14 @@ section! {
         /// One JSON object a line.
         json: bool,
     }
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Everything that is wrong with a configuration.
@@ -256,14 +270,16 @@ mod tests {
     #[test]
     fn environment_goes_over_the_file() {
         let config = load(
-            "[edge]\nregion = \"eu\"\nlisten = [\"0.0.0.0:4433\"]\n",
+            "[agent]\ntrace = \"on\"\n[edge]\nregion = \"eu\"\nlisten = [\"0.0.0.0:4433\"]\n",
             &[
+                ("CORRIDOR_AGENT_TRACE", "off"),
                 ("CORRIDOR_EDGE_REGION", "asia"),
                 ("CORRIDOR_EDGE_OPEN_PROBING", "true"),
                 ("PATH", "/bin"),
             ],
         )
         .unwrap();
+        assert_eq!(config.agent.trace, Some(Switch::Off));
         assert_eq!(config.edge.region.as_deref(), Some("asia"));
         assert_eq!(config.edge.open_probing, Some(true));
         assert_eq!(config.edge.listen, Some(vec!["0.0.0.0:4433".parse().unwrap()]));
@@ -285,7 +301,7 @@ mod tests {
     #[test]
     fn every_error_is_reported_at_once_under_its_path() {
         let problems = load(
-            "[agent]\nlink_probe_size = 5\ncolour = 1\n[controller]\nhttps = \"nowhere\"\nhttp = \"192.0.2.1:80\"\n[egde]\n",
+            "[agent]\nlink_probe_size = 5\ncolour = 1\ntrace = \"maybe\"\n[controller]\nhttps = \"nowhere\"\nhttp = \"192.0.2.1:80\"\n[egde]\n",
             &[
                 ("CORRIDOR_EDGE_DRAIN_S", "soon"),
                 ("CORRIDOR_EDGE_STAMP", "862"),
@@ -295,6 +311,7 @@ mod tests {
         for path in [
             "agent.link_probe_size",
             "agent.colour",
+            "agent.trace",
             "controller.https",
             "controller.http",
             "egde",
@@ -306,7 +323,7 @@ mod tests {
                 "{path} in {problems:?}"
             );
         }
-        assert_eq!(problems.len(), 7, "{problems:?}");
+        assert_eq!(problems.len(), 8, "{problems:?}");
     }
 
     #[test]

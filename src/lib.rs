@@ -25,4 +25,5 @@ mod site;
 pub mod spool;
 pub mod stamp;
 pub mod store;
+mod surroundings;
 pub mod transport;

@@ -53,6 +53,8 @@ pub struct Rest {
     /// Bound of the estimate of the controller's time.
     pub time_error: Option<Duration>,
     pub traffic: Option<proto::Traffic>,
+    pub surroundings: Option<proto::Surroundings>,
+    pub path: Option<proto::Trace>,
 }
 
 impl Reporter {
@@ -121,6 +123,8 @@ impl Reporter {
             host: Some(rest.host),
             legs: rest.legs,
             traffic: rest.traffic,
+            surroundings: rest.surroundings,
+            path: rest.path,
         }
     }
 }

@@ -11,7 +11,7 @@
 //! | what is inside, what outside | RFC 1918, 6598, 4193 | `ranges.rs` |
 //!
 //! All of that is pure. What reads the system (`look.rs`, its sockets in `socket.rs`) is there with the
-//! feature `surroundings` on Linux only. Nothing needs a privilege. What cannot be seen has its reason in
+//! feature `surroundings`; on other systems than Linux it sees nothing, and says so (`elsewhere.rs`). Nothing needs a privilege. What cannot be seen has its reason in
 //! its place ([`NotSeen`]).
 
 pub mod host;
@@ -22,6 +22,8 @@ pub mod route;
 mod stalls;
 pub mod wifi;
 
+#[cfg(all(feature = "surroundings", not(target_os = "linux")))]
+mod elsewhere;
 #[cfg(all(feature = "surroundings", target_os = "linux"))]
 mod look;
 #[cfg(all(feature = "surroundings", target_os = "linux"))]
@@ -38,8 +40,10 @@ pub use self::{
     stalls::{LATE, StallGauge, Stalls},
     wifi::Wifi,
 };
+#[cfg(all(feature = "surroundings", not(target_os = "linux")))]
+pub use elsewhere::Looker;
 #[cfg(all(feature = "surroundings", target_os = "linux"))]
-pub use look::{Looker, PATH_PATIENCE};
+pub use look::Looker;
 
 /// Why something was not seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +87,15 @@ impl fmt::Display for NotSeen {
             Self::Failed { why } => why,
         })
     }
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether hops are probed.
+    pub hops: bool,
+    /// Whether names of wireless networks and access points are read: they tell where a person is.
+    pub wifi_names: bool,
 }
 
 /// Something, or why it was not seen.

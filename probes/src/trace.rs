@@ -48,12 +48,20 @@ pub use self::{
 
 #[cfg(all(feature = "trace", target_os = "linux"))]
 pub use self::{
-    drive::{Clocks, TraceError, Tracing, Wanted},
+    drive::{TraceError, Tracing, Wanted},
     socket::{Method, Refused},
     sys::reverse_name,
 };
 
 use std::time::Duration;
+
+use crate::{Mono, Wall};
+
+/// Where the time comes from.
+pub trait Clocks {
+    fn mono(&self) -> Mono;
+    fn wall(&self) -> Wall;
+}
 
 /// Hops beyond which nobody looks: no path of the Internet is longer, and a loop is shown well enough.
 pub const MAX_HOPS: u8 = 64;

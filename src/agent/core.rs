@@ -1,6 +1,7 @@
 //! The agent without I/O: what comes from edges, the disk and the clock goes in; datagrams, control
 //! messages and work for the disk come out.
 
+mod around;
 mod attach;
 mod probing;
 mod rating;
@@ -25,6 +26,7 @@ use super::{
     legs::{Happened, LegId, Legs},
     outbox::{self, Outbox, ReportKey},
     rates::{self, Allowed, Places, Wanted},
+    surroundings::{Around, Watch},
     uplink,
 };
 use crate::{
@@ -33,6 +35,7 @@ use crate::{
     proto::{self, agent_to_edge, edge_to_agent, from_controller, to_controller},
     reporting::{About, Closed, Reporter, Rest},
 };
+pub use around::Looked;
 use rating::RateState;
 use reports::{REPORT_EVENTS, REPORT_IDLE, report_message};
 
@@ -156,6 +159,7 @@ pub struct Core {
     reporter: Reporter,
     reports: Reports,
     pub(super) counters: Counters,
+    pub(super) around: Around,
     next_step: Mono,
     /// Nothing is probed more often.
     pace: Duration,
@@ -204,6 +208,7 @@ impl Core {
             reporter: Reporter::new(boot, now),
             reports: Reports::default(),
             counters: Counters::default(),
+            around: Around::new(Watch::OFF, 0, now),
             next_step: now,
             pace: Duration::ZERO,
             rates: RateState::new(rng.random(), now),
@@ -232,6 +237,7 @@ impl Core {
             step,
             self.reports.attach_again,
             self.reports.outbox.next_wakeup(),
+            self.around.next_wakeup(),
         ]
         .into_iter()
         .flatten()
@@ -284,6 +290,7 @@ impl Core {
         if !self.edges.disconnected(edge, connection, why) {
             return;
         }
+        self.watch_silence(edge, now.mono);
         if self.reports.uplink == Some(edge) {
             self.reports.uplink = None;
             self.reports.attached = false;
@@ -300,12 +307,14 @@ impl Core {
 
     /// Something happened on this machine: it slept, it moved to another network.
     pub fn event(&mut self, kind: &str, detail: serde_json::Value, now: Now) {
+        if matches!(kind, "moved" | "slept") {
+            self.around.moved(now.mono);
+        }
         self.reporter.event(proto::Event {
             at_us: now.controller.as_micros(),
             kind: kind.to_owned(),
-            class: String::new(),
-            edge: 0,
             detail: detail.to_string(),
+            ..proto::Event::default()
         });
     }
 
@@ -350,6 +359,7 @@ impl Core {
         let changed = self.edges.want(&wanted);
         for id in changed.hang_up {
             self.prober.remove(Key::Link(id));
+            self.around.forget_link(id);
             self.out.push_back(Output::HangUp(id));
         }
         for info in changed.dial {
@@ -369,6 +379,7 @@ impl Core {
         if self.rates.at_risk != self.legs.legs_at_risk() {
             self.retune(now.mono);
         }
+        self.watch_legs(&happened, now.mono);
         self.tell(happened, now);
     }
 
@@ -379,8 +390,8 @@ impl Core {
                 at_us: now.controller.as_micros(),
                 kind: happened.kind.to_owned(),
                 class: happened.class,
-                edge: 0,
                 detail: happened.detail.to_string(),
+                ..proto::Event::default()
             });
         }
     }

@@ -259,6 +259,24 @@ impl Legs {
         self.legs.values().any(|leg| leg.far_agent.is_some())
     }
 
+    /// Every leg: its class, whether it is at risk, and the edge that its route in use enters by.
+    pub fn ways(&self) -> impl Iterator<Item = (&str, bool, Option<EdgeId>)> {
+        self.legs.iter().map(|(class, leg)| {
+            let entry = leg.live.in_use().and_then(|route| route.entry());
+            (class.as_str(), leg.at_risk, entry)
+        })
+    }
+
+    /// The targets of classes, `host:port`.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        self.legs
+            .values()
+            .filter_map(|leg| match leg.far.as_ref()?.of.as_ref()? {
+                far_end::Of::Target(target) => Some(target.as_str()),
+                far_end::Of::Agent(_) | far_end::Of::Hub(_) => None,
+            })
+    }
+
     pub fn at_risk(&self) -> bool {
         self.legs.values().any(|leg| leg.at_risk)
     }

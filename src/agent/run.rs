@@ -1,11 +1,11 @@
 //! Running an agent: the main loop owns the state machine and does what it asks for.
 //!
 //! Tasks: this loop; one dialler an edge; three a connection (datagrams, control in, control out), which
-//! end with it. All are stopped by [`Agent::stop`].
+//! end with it; up to two that look around. All are stopped by [`Agent::stop`].
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -24,7 +24,9 @@ use super::{
     dial::{Dialer, Dialing, Event},
     disk::{Answer, Disk},
     edges::ConnectionNo,
+    look::{Done, Looking, Where},
     status::AgentReport,
+    surroundings::{Look, PathLook, Toward, Watch},
 };
 use crate::{
     clock::SleepWatch,
@@ -50,6 +52,8 @@ pub struct Setup {
     pub standing: Arc<Standing>,
     pub bind: SocketAddr,
     pub settings: Settings,
+    /// What of its surroundings it looks at.
+    pub watch: Watch,
     /// Edges to begin with.
     pub edges: Vec<proto::EdgeInfo>,
     pub spool: Worker<Spool>,
@@ -150,7 +154,10 @@ impl Agent {
         let (events_out, events) = mpsc::channel(EVENTS);
         let stop = CancellationToken::new();
         let metered = setup.settings.metered;
-        let core = Core::new(setup.me, boot, rng.random(), setup.settings, setup.edges, now);
+        let mut core = Core::new(setup.me, boot, rng.random(), setup.settings, setup.edges, now);
+        let mut rng = setup.machine.rng("surroundings");
+        core.watch_surroundings(setup.watch, rng.random(), now);
+        let (looking, looks) = Looking::new(setup.watch, rng.random(), setup.machine.clock.clone());
         let main = Main {
             core,
             dialing: Dialing {
@@ -171,6 +178,8 @@ impl Agent {
             requests: BTreeMap::new(),
             next_request: 1,
             load: host::Load::of(&setup.machine),
+            looking,
+            addresses: BTreeMap::new(),
             next_housekeeping: now,
             next_save: now,
             metered,
@@ -179,7 +188,7 @@ impl Agent {
             machine: setup.machine,
         };
         let span = tracing::info_span!("agent", name = %main.subject);
-        let main = tokio::spawn(main.run(events, asked, stop.clone()).instrument(span));
+        let main = tokio::spawn(main.run(events, asked, looks, stop.clone()).instrument(span));
         Ok(Self { asks, stop, main })
     }
 
@@ -222,6 +231,9 @@ struct Main {
     requests: BTreeMap<u64, oneshot::Sender<Result<(), String>>>,
     next_request: u64,
     load: host::Load,
+    looking: Looking,
+    /// Where each edge was last reached.
+    addresses: BTreeMap<EdgeId, IpAddr>,
     next_housekeeping: Mono,
     next_save: Mono,
     metered: Metered,
@@ -235,6 +247,7 @@ impl Main {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut asked: mpsc::Receiver<Ask>,
+        mut looks: mpsc::UnboundedReceiver<Done>,
         stop: CancellationToken,
     ) {
         self.disk.recover().await;
@@ -245,6 +258,7 @@ impl Main {
         let mut wakeup = clock.mono();
         loop {
             self.execute(&answers_out);
+            let mut woke = false;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -264,18 +278,30 @@ impl Main {
                 Some(answer) = answers.recv() => self.disk_answer(answer),
                 Some(ask) = asked.recv() => self.ask(ask),
                 Ok(()) = changes.changed() => self.moved("addresses of this machine changed"),
-                () = clock.sleep_until(wakeup) => {}
+                Some(done) = looks.recv() => {
+                    let (looked, now) = (self.looking.back(done), self.now());
+                    self.core.looked(looked, now);
+                }
+                () = clock.sleep_until(wakeup) => woke = true,
+            }
+            if woke {
+                self.core.woke(wakeup, clock.mono());
             }
             self.notice_sleep();
             self.send_probes().await;
             let now = self.now();
             self.core.handle_timeout(now);
+            while let Some(look) = self.core.next_look(now.mono) {
+                let to = self.whereto(&look);
+                self.looking.start(look, to);
+            }
             if now.mono >= self.next_housekeeping {
                 self.next_housekeeping = now.mono + HOUSEKEEPING;
                 self.housekeeping(now.mono);
             }
             wakeup = self.core.next_wakeup().min(self.next_housekeeping);
         }
+        self.looking.stop();
         self.core.goodbye("stopping");
         self.execute(&answers_out);
         // The goodbye goes out with the close of the stream's connection; give it a moment.
@@ -317,6 +343,7 @@ impl Main {
                 control,
             } => {
                 connection.set_stream_rate(stream_rate(self.core.in_class()));
+                self.addresses.insert(edge, connection.remote_address().ip());
                 self.connections.insert(
                     edge,
                     Open {
@@ -462,6 +489,27 @@ impl Main {
                 }
             }
         }
+    }
+
+    /// Where a look leads: to where an edge was last reached, or is said to be.
+    fn whereto(&self, look: &Look) -> Option<Where> {
+        let toward = match look {
+            Look::Sample { toward, .. } => toward.as_ref()?,
+            Look::Path(PathLook { toward, .. }) => toward,
+        };
+        let id = match toward {
+            Toward::Target(target) => return Some(Where::Name(target.clone())),
+            Toward::Edge(id) => id,
+        };
+        let reached = self.addresses.get(id).copied();
+        let said = || {
+            let addresses = &self.core.edges.get(*id)?.info.addresses;
+            addresses
+                .iter()
+                .find_map(|a| a.parse::<SocketAddr>().ok())
+                .map(|a| a.ip())
+        };
+        reached.or_else(said).map(Where::Address)
     }
 
     fn dial(&mut self, info: &proto::EdgeInfo) {

@@ -4,7 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{identity::Material, proto, spool::Spool};
+use crate::{
+    identity::Material,
+    proto,
+    spool::Spool,
+    surroundings::{shown as shown_surroundings, shown_trace},
+};
 
 /// Reports shown at most.
 const MAX_REPORTS: u32 = 100;
@@ -24,12 +29,17 @@ pub fn shown_data(data: &Path) -> anyhow::Result<Value> {
         "always": {
             "to_the_controller": [
                 "version", "platform", "link type", "this machine's wall clock",
-                "the agent's own CPU and memory", "its byte budget, and the bytes it sent and got", "classes it takes part in, and the routes in use",
-                "delay, jitter and loss of its probes", "events: moved, slept, route switches, line outages"
+                "the agent's own CPU and memory", "its byte budget, and the bytes it sent and got",
+                "classes it takes part in, and the routes in use",
+                "delay, jitter and loss of its probes", "events: moved, slept, stalled, route switches, line outages",
+                "this machine's load and memory, and how late the agent woke up",
+                "round trips to the gateway and to the hops towards its edges, whose addresses are truncated \
+                 unless full_addresses is set",
+                "Wi-Fi: signal, rate, channel; names only if wifi_names is set"
             ],
             "edges_see": ["the network address that packets come from; kept truncated"],
         },
-        "never": ["URLs", "DNS names", "processes", "content", "Wi-Fi names"],
+        "never": ["URLs", "DNS names", "processes", "content"],
         "reports_waiting": reports,
     }))
 }
@@ -61,12 +71,19 @@ fn waiting(path: &Path) -> anyhow::Result<Vec<Value>> {
         let events: Vec<_> = report
             .events
             .iter()
-            .map(|e| json!({ "at_us": e.at_us, "kind": e.kind, "class": e.class, "detail": e.detail }))
+            .map(|e| {
+                let trace = e.trace.as_ref().map(|t| shown_trace(t, |id| id.to_string()));
+                json!({
+                    "at_us": e.at_us, "kind": e.kind, "class": e.class, "detail": e.detail, "trace": trace,
+                })
+            })
             .collect();
         shown.push(json!({
             "boot": format!("{:016x}", report.boot), "sequence": report.sequence,
             "end_us": report.end_us, "wall_us": report.wall_us,
             "windows": windows, "events": events,
+            "surroundings": report.surroundings.as_ref().map(shown_surroundings),
+            "path": report.path.as_ref().map(|t| shown_trace(t, |id| id.to_string())),
         }));
     }
     Ok(shown)

@@ -3,10 +3,14 @@
 use corridor_probes::EdgeId;
 use serde::{Deserialize, Serialize};
 
-use super::core::{Core, Key, Now};
+use super::{
+    core::{Core, Key, Now},
+    surroundings::told,
+};
 use crate::{
-    api::model::TrafficStatus,
+    api::model::{Surroundings, Trace, TrafficStatus},
     reporting::{About, route_from},
+    surroundings::{shown, shown_trace},
 };
 
 /// The agent's own view, as JSON.
@@ -32,6 +36,17 @@ pub struct AgentReport {
     /// What it may send and get, and did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficStatus>,
+    /// What lies around this machine, as it was seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Surroundings>,
+    /// The path that was traced last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Trace>,
+    /// Paths traced, and IP bytes that went into probes of hops, each way at most.
+    #[serde(default)]
+    pub paths: u64,
+    #[serde(default)]
+    pub hop_probe_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +130,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
             reason: serde_json::from_str(&leg.reason).unwrap_or_default(),
         })
         .collect();
+    let around = &core.around;
     let off_us = now.wall.as_micros() - now.controller.as_micros();
     AgentReport {
         subject: subject.to_owned(),
@@ -128,6 +144,16 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         refused: core.counters.refused + core.counters.malformed,
         traffic: Some(TrafficStatus::from(&core.traffic())),
         clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),
+        surroundings: around
+            .sample
+            .as_ref()
+            .map(|(at, sample)| shown(&told::sample(now.at(*at), sample, around.recent_stalls))),
+        path: around.path.as_ref().map(|traced| {
+            let at = now.at(traced.look.at);
+            shown_trace(&told::trace(at, traced, around.watch().full_addresses), name)
+        }),
+        paths: around.counters.paths,
+        hop_probe_bytes: around.counters.bytes,
     }
 }
 

@@ -95,7 +95,8 @@ impl Feed {
     async fn fresh(&mut self) -> Result<sse::Event, ApiError> {
         self.events = self.api.handle.events();
         self.status.mark_unchanged();
-        let status = self.api.handle.status().await?;
+        let mut status = self.api.handle.status().await?;
+        status.leave_to_timelines();
         let json = serde_json::to_string(&status).map_err(|e| ApiError::internal(&e))?;
         Ok(sse::Event::default().event("status").data(json))
     }

@@ -8,6 +8,7 @@
 //! 3. What nobody reported is a gap. Gaps stay.
 //! 4. Above [`MAX_POINTS`], neighbours of the same route without a gap between them are merged.
 
+mod around;
 pub mod read;
 
 use std::{
@@ -71,6 +72,7 @@ struct Participant {
     role: Role,
     steps: Vec<Step>,
     pieces: Vec<Piece>,
+    around: around::Around,
 }
 
 /// From `at` on `route` is in use.
@@ -121,6 +123,7 @@ impl Builder {
                     role: p.role,
                     steps: Vec::new(),
                     pieces: Vec::new(),
+                    around: around::Around::default(),
                 })
                 .collect(),
             by_agent: agents
@@ -148,6 +151,7 @@ impl Builder {
             return;
         };
         participant.steps.extend(steps(&report, &self.class));
+        participant.around.take(&report, self.from, self.to);
         let at_risk = report.legs.iter().any(|l| l.class == self.class && l.at_risk);
         let windows = report.windows.iter().filter(|w| w.class == self.class);
         for window in windows.take(MAX_WINDOWS) {
@@ -180,7 +184,10 @@ impl Builder {
                 pieces.retain(|p| in_use(steps, p.start, p.end) == Some(p.route));
                 pieces.sort_by_key(|p| (p.end, p.start));
                 let points = thin(pieces, from, to);
+                let (surroundings, paths) = participant.around.finish(from, to, edges);
                 ParticipantTimeline {
+                    surroundings,
+                    paths,
                     subject: participant.subject,
                     role: participant.role,
                     points: points.iter().map(|p| point(p, edges)).collect(),

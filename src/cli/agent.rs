@@ -9,6 +9,7 @@ use super::{
     client::{ApiArgs, segment},
     output,
     service::{self, JoinArgs},
+    surroundings,
 };
 use crate::{
     agent::AgentReport,
@@ -168,6 +169,11 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
     if let Some(traffic) = &report.traffic {
         output::line(output::traffic(traffic))?;
     }
+    if let Some(seen) = &report.surroundings {
+        for line in surroundings::lines(seen) {
+            output::line(line)?;
+        }
+    }
     output::line("")?;
     output::line(output::table(
         ["EDGE", "STATE", "RTT p90", "HEARD s", "SENT", "LOST", ""],
@@ -208,6 +214,10 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
                 ]
             }),
         ))?;
+    }
+    if let Some(path) = &report.path {
+        output::line(format!("\n{}", surroundings::title(path)))?;
+        output::line(surroundings::hops(path))?;
     }
     Ok(())
 }

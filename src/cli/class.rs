@@ -9,10 +9,12 @@ use super::{
     client::{ApiArgs, segment},
     output,
     status::quality,
+    surroundings,
 };
 use crate::{
     api::model::{
         ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, ParticipantTimeline, Point, Timeline,
+        Trace,
     },
     store::records::{BudgetOn, Outcome, Protect, Role},
 };
@@ -297,12 +299,27 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                 output::line(format!("  {row}"))?;
             }
         }
+        if let Some(seen) = timeline
+            .participants
+            .iter()
+            .find(|p| p.subject == participant.subject)
+            .and_then(|p| p.surroundings.last())
+        {
+            for line in surroundings::lines(seen) {
+                output::line(format!("  {line}"))?;
+            }
+        }
         for event in timeline
             .events
             .iter()
             .filter(|e| e.subject.as_deref() == Some(&participant.subject))
         {
             output::line(format!("  {}  {}", clock(&event.at), event.text))?;
+            if let Ok(path) = serde_json::from_value::<Trace>(event.detail["trace"].clone()) {
+                for line in surroundings::hops(&path).lines() {
+                    output::line(format!("    {line}"))?;
+                }
+            }
         }
     }
     let mut rest = timeline.events.iter().filter(|e| e.subject.is_none()).peekable();

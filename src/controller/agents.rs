@@ -23,6 +23,7 @@ pub struct Agent {
     newest: Option<(u64, u64)>,
     pub host: proto::Host,
     pub traffic: Option<proto::Traffic>,
+    pub surroundings: Option<proto::Surroundings>,
 }
 
 /// An agent's way to the controller.
@@ -90,6 +91,7 @@ impl Agents {
                     legs_at: Wall::default(),
                     host: proto::Host::default(),
                     traffic: None,
+                    surroundings: None,
                 };
                 self.agents.insert(agent.record.id, agent);
             }
@@ -227,6 +229,9 @@ impl Agents {
             agent.host.cpu = intake::share(host.cpu);
         }
         agent.traffic = report.traffic;
+        if let Some(surroundings) = &report.surroundings {
+            agent.surroundings = Some(surroundings.clone());
+        }
     }
 
     /// The edge that an agent is reached through, if it is.

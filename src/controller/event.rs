@@ -9,6 +9,7 @@ use crate::{
     proto,
     route::{engine::Plan, live},
     store::records::{EventRecord, Outcome},
+    surroundings,
 };
 
 /// Who reported an event.
@@ -176,6 +177,10 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges, plan: Option<&Pl
         _ if said.is_empty() => format!("{name}: {}", kind.replace('_', " ")),
         _ => format!("{name}: {said}"),
     };
+    if let Some(trace) = &event.trace {
+        let shown = surroundings::shown_trace(trace, |id| route_names(edges, std::iter::once(id)).concat());
+        detail.insert("trace".into(), json!(shown));
+    }
     let mut out = record(Wall::from_micros(event.at_us), &kind, text, detail);
     match who {
         Who::Subject(name) => out.subject = Some(name.clone()),

@@ -28,6 +28,12 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
     }
     for event in &mut report.events {
         event.at_us = event.at_us.min(now.as_micros());
+        if let Some(trace) = &mut event.trace {
+            trace.at_us = trace.at_us.min(now.as_micros());
+        }
+    }
+    if let Some(surroundings) = &mut report.surroundings {
+        surroundings.at_us = surroundings.at_us.min(now.as_micros());
     }
     (before - report.windows.len()) as u64
 }

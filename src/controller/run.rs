@@ -522,7 +522,8 @@ impl Main {
 
     fn publish(&self, now: Now) {
         if self.asked_status.receiver_count() > 0 {
-            let status = self.core.status(now, self.store_bytes.load(Ordering::Relaxed));
+            let mut status = self.core.status(now, self.store_bytes.load(Ordering::Relaxed));
+            status.leave_to_timelines();
             self.asked_status.send_replace(Arc::new(status));
         }
     }

@@ -100,6 +100,7 @@ impl Core {
             .map(|c| c.id.clone())
             .collect();
         let attachment = agent.attachment.as_ref();
+        let surroundings = agent.surroundings.as_ref().map(crate::surroundings::shown);
         let said = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
         AgentStatus {
             subject: subject.clone(),
@@ -110,7 +111,9 @@ impl Core {
                 .map(|e| e.record.name.clone()),
             version: attachment.and_then(|a| said(&a.version)),
             platform: attachment.and_then(|a| said(&a.platform)),
-            link_type: attachment.and_then(|a| said(&a.link_type)),
+            link_type: attachment
+                .and_then(|a| said(&a.link_type))
+                .or_else(|| surroundings.as_ref()?.link_type.clone()),
             clock_off_s: attachment
                 .map(|a| a.clock_off_s)
                 .filter(|off| off.abs() > CLOCK_OFF_S),
@@ -120,6 +123,7 @@ impl Core {
             spool_rows: agent.host.spool_rows,
             spool_dropped: agent.host.spool_dropped,
             traffic: agent.traffic.as_ref().map(TrafficStatus::from),
+            surroundings,
         }
     }
 

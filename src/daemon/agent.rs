@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{local, renewal, rescue};
 use crate::{
-    agent::{Agent, Handle, Settings, Setup, saved_edges},
+    agent::{Agent, Handle, Settings, Setup, Watch, saved_edges},
     config,
     identity::{Material, Own, TrustedTime, tls},
     machine::Machine,
@@ -53,6 +53,7 @@ impl AgentService {
             standing: standing.clone(),
             bind: config.bind.unwrap_or(config::any(0)),
             settings: settings(config),
+            watch: watch(config),
             edges,
             spool,
             data: Some(data.clone()),
@@ -114,6 +115,15 @@ fn settings(config: &config::Agent) -> Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         link_type: config.link_type.clone().unwrap_or_default(),
+    }
+}
+
+fn watch(config: &config::Agent) -> Watch {
+    Watch {
+        on: true,
+        trace: config.trace != Some(config::Switch::Off),
+        wifi_names: config.wifi_names.unwrap_or(false),
+        full_addresses: config.full_addresses.unwrap_or(false),
     }
 }
 

@@ -260,6 +260,7 @@ impl World {
                     standing,
                     bind: SocketAddr::from(([0; 16], 0)),
                     settings: settings.clone(),
+                    watch: agent::Watch::OFF,
                     edges: if saved.is_empty() { candidates } else { saved },
                     spool: worker,
                     data,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use corridor::{
-    agent::{Agent, Settings, Setup},
+    agent::{Agent, Settings, Setup, Watch},
     clock::{Clock, SystemClock},
     identity::{Own, TrustedTime, enrol_client, tls},
     machine::Machine,
@@ -114,6 +114,7 @@ pub async fn agent(
             link_type: "ethernet".into(),
             ..Settings::default()
         },
+        watch: Watch::OFF,
         edges: edges.collect(),
         spool: Worker::inline(spool),
         data: None,

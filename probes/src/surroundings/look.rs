@@ -1,9 +1,19 @@
 //! Reads what lies around this machine. It blocks: for a few seconds where hops do not answer.
 
-use std::{fs, io, net::IpAddr, ops::ControlFlow, path::Path as FilePath, time::Duration};
+use std::{
+    fs, io,
+    net::IpAddr,
+    ops::ControlFlow,
+    path::Path as FilePath,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
-    LinkType, NotSeen, Outside, Path, Sample, Seen, Wifi,
+    LinkType, NotSeen, Outside, Path, Sample, Scope, Seen, Wifi,
     host::{HostLoad, HostReader},
     path::bytes,
     ranges,
@@ -14,7 +24,7 @@ use super::{
 use crate::trace::{Clocks, MAX_HOPS, Method, TraceError, Tracing, Wanted};
 
 /// A path that takes longer to trace is broken off; what was seen of it stands.
-pub const PATH_PATIENCE: Duration = Duration::from_secs(20);
+const PATH_PATIENCE: Duration = Duration::from_secs(20);
 /// Where traceroute begins: nobody listens there.
 const PORT: u16 = 33_434;
 /// Rounds of a path: enough for a median, and to see loss of a third.
@@ -30,9 +40,9 @@ const NEXT_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 #[derive(Debug)]
 pub struct Looker {
     host: HostReader,
-    /// Whether names of networks and access points are read.
-    names: bool,
+    scope: Scope,
     seed: u64,
+    stop: Arc<AtomicBool>,
     /// By what hops were seen last; UDP, which needs no privilege, at first.
     method: Method,
 }
@@ -45,13 +55,14 @@ struct Glance {
 }
 
 impl Looker {
-    /// `seed` is random: it tells these probes from others'. `names`: whether those of wireless networks
-    /// and access points are read.
-    pub fn new(seed: u64, names: bool) -> Self {
+    /// `seed` is random: it tells these probes from others'. Whatever waits is broken off within a tenth of
+    /// a second once `stop` is set.
+    pub fn new(seed: u64, scope: Scope, stop: Arc<AtomicBool>) -> Self {
         Self {
             host: HostReader::default(),
-            names,
+            scope,
             seed,
+            stop,
             method: Method::Udp,
         }
     }
@@ -81,6 +92,7 @@ impl Looker {
         let link = used.clone().and_then(|way| link_of(&mut routes, way));
         let wifi = self.wifi(&mut routes, link.as_ref().ok().copied(), default);
         let (gateway, outside, spent) = match toward {
+            Some(_) if !self.scope.hops => (Err(NotSeen::SwitchedOff), Err(NotSeen::SwitchedOff), 0),
             Some(target) => self.hops(target, &used, default, outside, clocks),
             None => (Err(NotSeen::NobodyYet), Err(NotSeen::NobodyYet), 0),
         };
@@ -95,6 +107,11 @@ impl Looker {
         }
     }
 
+    /// Sends probes as another did last: what works for whole paths works for their first hops.
+    pub fn probe_as(&mut self, other: &Self) {
+        self.method = other.method;
+    }
+
     /// The whole path to `target`.
     pub fn path(&mut self, target: IpAddr, clocks: &impl Clocks) -> Seen<Path> {
         let wanted = Wanted {
@@ -107,8 +124,7 @@ impl Looker {
             seed: self.next_seed(),
         };
         let mut tracing = Tracing::open(&wanted).map_err(unable)?;
-        let until = clocks.mono() + PATH_PATIENCE;
-        tracing.run(clocks, |_| before(clocks, until)).map_err(unable)?;
+        self.run(&mut tracing, clocks)?;
         self.method = tracing.method();
         let refused = tracing.refused().iter().map(ToString::to_string).collect();
         Ok(Path::of(
@@ -188,8 +204,7 @@ impl Looker {
             seed: self.next_seed(),
         };
         let mut tracing = Tracing::open(&wanted).map_err(unable)?;
-        let until = clocks.mono() + PATH_PATIENCE;
-        tracing.run(clocks, |_| before(clocks, until)).map_err(unable)?;
+        self.run(&mut tracing, clocks)?;
         let tracer = tracing.tracer();
         let path = Path::of(tracer, String::new(), Vec::new(), false);
         Ok(Glance {
@@ -200,6 +215,16 @@ impl Looker {
                 .map(|hop| Some((*hop.addresses.first()?, hop.rtt?.best)))
                 .collect(),
         })
+    }
+
+    /// Runs a trace to its end, or for as long as anybody waits for it.
+    fn run(&self, tracing: &mut Tracing, clocks: &impl Clocks) -> Seen<()> {
+        let until = clocks.mono() + PATH_PATIENCE;
+        let go_on = |_: &Tracing| match clocks.mono() < until && !self.stop.load(Ordering::Relaxed) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        };
+        tracing.run(clocks, go_on).map_err(unable)
     }
 
     fn next_seed(&mut self) -> u64 {
@@ -227,7 +252,7 @@ impl Looker {
         if !is_wifi(&link) {
             return Err(NotSeen::NotWireless);
         }
-        read_wifi(link.index, self.names)
+        read_wifi(link.index, self.scope.wifi_names)
     }
 }
 
@@ -327,14 +352,6 @@ fn link_of(routes: &mut Netlink, way: Way) -> Seen<Used> {
     })
 }
 
-fn before(clocks: &impl Clocks, until: crate::Mono) -> ControlFlow<()> {
-    if clocks.mono() < until {
-        ControlFlow::Continue(())
-    } else {
-        ControlFlow::Break(())
-    }
-}
-
 fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
@@ -377,7 +394,14 @@ mod tests {
             ..way_to(&mut routes, [127, 0, 0, 1].into()).unwrap()
         };
         assert!(link_of(&mut routes, nowhere).is_err());
-        let mut looker = Looker::new(1, false);
+        let mut looker = Looker::new(
+            1,
+            Scope {
+                hops: false,
+                wifi_names: false,
+            },
+            Arc::default(),
+        );
         let (first, second) = (looker.read_host().unwrap(), looker.read_host().unwrap());
         assert!(first.cpu.is_none() && first.processors > 0 && second.memory_bytes > second.available_bytes);
     }

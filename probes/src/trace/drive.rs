@@ -3,7 +3,7 @@
 use std::{io, net::IpAddr, ops::ControlFlow, time::Duration};
 
 use super::{
-    Plan, PlanError, Step, Tracer,
+    Clocks, Plan, PlanError, Step, Tracer,
     packet::Flow,
     probe::{Answer, Probe, Protocol},
     socket::{Channel, Method, Refused},
@@ -30,12 +30,6 @@ pub struct Wanted {
     pub port: u16,
     /// Random: tells this trace's probes from others'.
     pub seed: u64,
-}
-
-/// Where the time comes from.
-pub trait Clocks {
-    fn mono(&self) -> Mono;
-    fn wall(&self) -> Wall;
 }
 
 /// A trace could not be made.

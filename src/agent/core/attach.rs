@@ -87,7 +87,10 @@ impl Core {
             .collect();
         let mut new = false;
         for id in often {
-            new |= self.edges.note_silence(id, now.mono);
+            if self.edges.note_silence(id, now.mono) {
+                self.watch_silence(id, now.mono);
+                new = true;
+            }
         }
         if new {
             self.choose_uplink(now);

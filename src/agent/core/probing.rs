@@ -68,7 +68,10 @@ impl Core {
         match Kind::of(datagram) {
             Ok(Kind::LinkEcho) => match LinkEcho::parse(datagram) {
                 Ok(echo) if self.prober.key(echo.session) == Some(Key::Link(edge)) => {
-                    self.prober.link_echo(arrival, &echo);
+                    if let Some((_, EchoOutcome::Sample(sample))) = self.prober.link_echo(arrival, &echo) {
+                        let rtt = Duration::from_micros(sample.rtt_us.into());
+                        self.watch_round_trip(edge, rtt, arrival.at);
+                    }
                 }
                 Ok(_) => self.counters.refused += 1,
                 Err(_) => self.counters.malformed += 1,

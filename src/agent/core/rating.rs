@@ -107,8 +107,18 @@ impl Core {
         }
     }
 
-    /// The smallest of what the operator, the controller and the line set.
+    /// What is left for this endpoint's packets: probes of hops go by other sockets.
     fn allowed(&self) -> Allowed {
+        let budget = self.budget();
+        let hops = u64::from(self.around.set_aside_kbps()) * 1_000;
+        Allowed {
+            own: budget.own.saturating_sub(hops),
+            ..budget
+        }
+    }
+
+    /// The smallest of what the operator, the controller and the line set.
+    fn budget(&self) -> Allowed {
         let said = |kbps: u32| Some(kbps).filter(|kbps| *kbps > 0);
         let (own, told, default, metered) = if self.in_class() {
             (
@@ -135,7 +145,7 @@ impl Core {
 
     /// For reports and for who asks.
     pub fn traffic(&self) -> proto::Traffic {
-        let (allowed, used) = (self.allowed(), self.rates.budget.used());
+        let (allowed, used) = (self.budget(), self.rates.budget.used());
         let bits = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
         let (own, peers) = used.map_or_else(Default::default, |u| (u.own, u.peers));
         proto::Traffic {

@@ -64,6 +64,9 @@ impl Core {
     pub(super) fn close_windows(&mut self, now: Now) {
         let mut journal = Vec::new();
         while let Some(closed) = self.prober.poll_window(now.mono) {
+            if let Key::Link(edge) = closed.key {
+                self.watch_window(edge, &closed.window, now.mono);
+            }
             let about = match closed.key {
                 Key::Link(edge) => About::Link(edge),
                 Key::Route(leg, route) => match self.legs.about(leg, route) {
@@ -112,12 +115,15 @@ impl Core {
         if self.reporter.due_at(interval).is_none_or(|at| at > now.mono) {
             return;
         }
+        let (surroundings, path) = self.surroundings_to_tell(now);
         let rest = Rest {
             legs: self.legs.states(|m| now.at(m)),
             host: self.reports.host,
             wall: now.wall,
             time_error: now.controller_error,
             traffic: Some(self.traffic()),
+            surroundings,
+            path,
         };
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
         self.legs.told();

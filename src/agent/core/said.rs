@@ -115,6 +115,7 @@ impl Core {
         self.retune(now.mono);
         if self.in_class() != was_in_class {
             self.next_step = now.mono;
+            self.around.set_in_class(self.in_class(), now.mono);
             self.out.push_back(Output::StreamRate {
                 in_class: self.in_class(),
             });

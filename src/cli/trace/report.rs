@@ -1,8 +1,6 @@
 //! A trace as scripts get it: what is not known is left out.
 
-use corridor_probes::trace::{
-    Figures, Hop, HopState, Method, Phase, Protocol, Tracer, Tracing, Verdict,
-};
+use corridor_probes::trace::{Figures, Hop, HopState, Method, Phase, Protocol, Tracer, Tracing, Verdict};
 use serde::Serialize;
 
 use super::names::Names;

@@ -1,0 +1,167 @@
+//! What lies around this machine, where it meets the rest: who is looked towards, what is trouble, what is
+//! told.
+
+use corridor_probes::surroundings::{Path, Sample, Seen};
+use serde_json::json;
+
+use super::*;
+use crate::agent::surroundings::{Look, PathLook, Toward, Trouble, Watch, told};
+
+/// What came of a look.
+#[derive(Debug)]
+pub enum Looked {
+    Sample(Sample),
+    Path(PathLook, Seen<Path>),
+}
+
+impl Core {
+    /// Looks around from now on. `seed` is random.
+    pub fn watch_surroundings(&mut self, watch: Watch, seed: u64, now: Mono) {
+        self.around = Around::new(watch, seed, now);
+    }
+
+    /// What is to be looked at now, if anything.
+    pub fn next_look(&mut self, now: Mono) -> Option<Look> {
+        if self.around.next_wakeup().is_none_or(|at| at > now) {
+            return None;
+        }
+        let usual = self.usual_ways();
+        self.around.poll(&usual, now)
+    }
+
+    /// The edge in use first, then the targets of classes.
+    fn usual_ways(&self) -> Vec<Toward> {
+        let entry = self.legs.ways().find_map(|(_, _, entry)| entry);
+        let edge = entry.or_else(|| self.nearest()).map(Toward::Edge);
+        let targets = self.legs.targets().map(|t| Toward::Target(t.to_owned()));
+        edge.into_iter().chain(targets).collect()
+    }
+
+    pub fn looked(&mut self, looked: Looked, now: Now) {
+        match looked {
+            Looked::Sample(sample) => {
+                if let Ok(link) = &sample.link
+                    && self.settings.link_type.is_empty()
+                {
+                    // Told with the next attach; what the operator says of it counts more.
+                    self.settings.link_type = link.to_string();
+                }
+                self.around.sampled(sample, now.mono);
+                if let Some(stalls) = self.around.stalled(now.mono) {
+                    let worst_ms = stalls.worst.as_millis();
+                    let text = format!(
+                        "this machine stalled: {} wakings of {} came late, by up to {worst_ms} ms",
+                        stalls.stalls, stalls.wakings
+                    );
+                    let detail = json!({ "stalls": stalls.stalls, "worst_ms": worst_ms, "text": text });
+                    self.event("stalled", detail, now);
+                }
+            }
+            Looked::Path(look, path) => {
+                let (asked, trigger) = (look.at, look.trigger.clone());
+                self.around.traced(look, path);
+                if let (Some(trigger), Some(traced)) = (trigger, &self.around.path) {
+                    let text = told::sentence(traced, &self.toward_name(&traced.look.toward));
+                    tracing::info!(class = %trigger.class, %text, "path");
+                    let at = now.at(asked);
+                    self.reporter.event(proto::Event {
+                        at_us: at.as_micros(),
+                        kind: "trace".to_owned(),
+                        class: trigger.class,
+                        edge: match traced.look.toward {
+                            Toward::Edge(id) => id.get().into(),
+                            Toward::Target(_) => 0,
+                        },
+                        detail: json!({ "text": text }).to_string(),
+                        trace: Some(told::trace(at, traced, self.around.watch().full_addresses)),
+                    });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn toward_name(&self, toward: &Toward) -> String {
+        match toward {
+            Toward::Edge(id) => self
+                .edges
+                .get(*id)
+                .map_or_else(|| id.to_string(), |e| e.info.name.clone()),
+            Toward::Target(target) => target.clone(),
+        }
+    }
+
+    /// The main loop was to wake at `due` and runs at `now`.
+    pub fn woke(&mut self, due: Mono, now: Mono) {
+        self.around.woke(due, now);
+    }
+
+    /// What no report had yet.
+    pub(super) fn surroundings_to_tell(
+        &mut self,
+        now: Now,
+    ) -> (Option<proto::Surroundings>, Option<proto::Trace>) {
+        let full = self.around.watch().full_addresses;
+        let (sample, path) = self.around.to_tell();
+        let sample = sample.map(|(at, sample, stalls)| told::sample(now.at(at), sample, stalls));
+        (
+            sample,
+            path.map(|traced| told::trace(now.at(traced.look.at), traced, full)),
+        )
+    }
+
+    /// What the live choice did, and how the legs are.
+    pub(super) fn watch_legs(&mut self, happened: &[Happened], now: Mono) {
+        for happened in happened {
+            let (trouble, left) = match happened.kind {
+                "switch" => {
+                    let reason = happened.detail["reason"]["kind"].as_str().unwrap_or_default();
+                    let left: Option<Route> = serde_json::from_value(happened.detail["from"].clone()).ok();
+                    (Trouble::of_switch(reason), left.and_then(|route| route.entry()))
+                }
+                "access_outage" => (Some(Trouble::AccessOutage), None),
+                _ => (None, None),
+            };
+            let of_class = self.legs.ways().find(|(class, ..)| *class == happened.class);
+            let entry = left
+                .or(of_class.and_then(|(_, _, entry)| entry))
+                .or_else(|| self.nearest());
+            if let (Some(trouble), Some(entry)) = (trouble, entry) {
+                self.around
+                    .trouble(trouble, &happened.class, Toward::Edge(entry), now);
+            }
+        }
+        self.around.legs(self.legs.ways(), now);
+    }
+
+    /// An edge is heard no more.
+    pub(super) fn watch_silence(&mut self, edge: EdgeId, now: Mono) {
+        if let Some(class) = self.is_in_use(edge) {
+            self.around
+                .trouble(Trouble::LinkSilent, &class, Toward::Edge(edge), now);
+        }
+    }
+
+    pub(super) fn watch_round_trip(&mut self, edge: EdgeId, rtt: Duration, now: Mono) {
+        if self.is_in_use(edge).is_some() {
+            self.around.link_sample(edge, rtt, now);
+        }
+    }
+
+    pub(super) fn watch_window(&mut self, edge: EdgeId, window: &corridor_probes::Window, now: Mono) {
+        let ledger = &window.ledger;
+        if self.is_in_use(edge).is_some() {
+            self.around.link_window(edge, ledger.sent, ledger.lost(), now);
+        }
+    }
+
+    /// The class whose route in use enters by an edge; an empty name outside classes, of the nearest edge.
+    fn is_in_use(&self, edge: EdgeId) -> Option<String> {
+        if self.in_class() {
+            let mut ways = self.legs.ways();
+            return ways
+                .find(|(_, _, entry)| *entry == Some(edge))
+                .map(|(class, ..)| class.to_owned());
+        }
+        (self.nearest() == Some(edge)).then(String::new)
+    }
+}
