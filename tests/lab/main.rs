@@ -11,6 +11,7 @@ mod proc;
 mod revocation;
 mod routes;
 mod second_machine;
+mod surroundings;
 mod trace;
 mod truth;
 mod world;

@@ -272,6 +272,16 @@ describe('a class', () => {
     assert.equal(await rows().count(), 1)
   })
 
+  test('what lies around a participant has units, or why it was not seen, and the path its hops', async () => {
+    const card = page.locator('[data-participant="s-0001-1"]')
+    const fact = (name) => card.locator(`[data-fact="${name}"] dd`).textContent()
+    await card.locator('[data-fact="Wi-Fi"]').waitFor()
+    assert.match(await fact('Wi-Fi'), /-71 dBm, 433 Mbit\/s up, channel 36/)
+    assert.match(await fact('Gateway'), /not seen: no answer/)
+    await card.locator('summary').getByText('2 hops to fra').click()
+    await card.getByText('203.0.113.0/24').waitFor()
+  })
+
   test('time without data is named beneath the charts, and only there', async () => {
     await page.goto(`${mock.url}/classes/chemistry-9b-0004`)
     await page.locator('[data-participant="s-0004-1"] [data-shade=no_data]').getByText('no data').waitFor()
@@ -298,7 +308,7 @@ describe('a class', () => {
     await card.getByRole('button', { name: 'Table' }).click()
     await page.waitForURL('**tables=s-0001-1')
     await page.reload()
-    const cells = page.locator('[data-participant="s-0001-1"] tbody tr')
+    const cells = page.locator('[data-participant="s-0001-1"] .rows tbody tr')
     await cells.first().waitFor()
     assert.ok((await cells.count()) > 20)
   })

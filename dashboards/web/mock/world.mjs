@@ -47,6 +47,36 @@ function fate(index) {
   return 'quiet'
 }
 
+/** What every machine here has around it: a Wi-Fi that is weak, and a gateway that says nothing. */
+function around(at) {
+  const hop = (number, network, rtt) => ({
+    hop: number,
+    addresses: [network],
+    sent: 3,
+    answered: 3,
+    rtt_ms: { best: rtt - 0.4, p50: rtt, worst: rtt + 2 },
+    loss: 0,
+    limits_answers: false,
+  })
+  return {
+    surroundings: [
+      {
+        at: iso(at),
+        link_type: 'wifi',
+        outside_rtt_ms: 11.6,
+        outside_hop: 2,
+        wifi: { signal_dbm: -71, tx_mbps: 433.3, channel: 36 },
+        host: { cpu: 0.42, load: 1.5, processors: 4, memory_bytes: 8e9, available_bytes: 2.5e9 },
+        stalls: { count: 0, worst_ms: 3 },
+        not_seen: { gateway: 'no answer' },
+      },
+    ],
+    paths: [
+      { at: iso(at - 60), toward: 'edge:fra', method: 'udp', reached: true, loss: 0, hops: [hop(1, '192.168.1.0/24', 2.2), hop(2, '203.0.113.0/24', 11.6)] },
+    ],
+  }
+}
+
 export class World {
   constructor({ classes = 30, agents = undefined, edges = 5, now = Date.now() / 1000 } = {}) {
     this.started = now
@@ -441,7 +471,7 @@ export class World {
           quality: window.quality,
         })
       }
-      return { subject: participant.subject, role: participant.role, points }
+      return { subject: participant.subject, role: participant.role, points, ...around(end) }
     })
     return {
       class: this.classStatus(row, now),

@@ -165,3 +165,149 @@ impl Core {
         (self.nearest() == Some(edge)).then(String::new)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use corridor_probes::surroundings::NotSeen;
+
+    use super::*;
+
+    const EDGE: EdgeId = EdgeId::new(1).expect("not 0");
+    const ON: Watch = Watch {
+        on: true,
+        trace: true,
+        wifi_names: false,
+        full_addresses: false,
+    };
+
+    fn now(ms: i64) -> Now {
+        Now {
+            mono: Mono::from_millis(ms),
+            controller: Wall::from_secs(1_800_000_000) + Duration::from_millis(ms.unsigned_abs()),
+            controller_error: None,
+            wall: Wall::from_secs(0),
+        }
+    }
+
+    /// One edge, connected; looked around once.
+    fn agent() -> Core {
+        let settings = Settings {
+            link_probe_size: 0,
+            route_probe_size: 0,
+            idle_kbps: 10,
+            in_class_kbps: 60,
+            version: "1".into(),
+            platform: "test".into(),
+            link_type: String::new(),
+        };
+        let edge = proto::EdgeInfo {
+            id: 1,
+            name: "fra".into(),
+            ..proto::EdgeInfo::default()
+        };
+        let start = now(0);
+        let mut core = Core::new(AgentId(7), BootId(9), 1, settings, vec![edge], start.mono);
+        core.watch_surroundings(ON, 1, start.mono);
+        core.connected(EDGE, 1, start);
+        assert!(matches!(
+            core.next_look(start.mono),
+            Some(Look::Sample {
+                toward: Some(Toward::Edge(EDGE)),
+                ..
+            })
+        ));
+        core.looked(Looked::Sample(Sample::nothing(NotSeen::NoAnswer)), start);
+        core
+    }
+
+    /// The path that is asked for by trouble at `ms`, if one is.
+    fn asked(core: &mut Core, ms: i64) -> Option<PathLook> {
+        match core.next_look(now(ms).mono) {
+            Some(Look::Path(look)) if look.trigger.is_some() => Some(look),
+            _ => None,
+        }
+    }
+
+    /// The reports that it closes until `ms`.
+    fn reports(core: &mut Core, ms: i64) -> Vec<proto::Report> {
+        core.handle_timeout(now(ms));
+        std::iter::from_fn(|| core.poll_output())
+            .filter_map(|output| match output {
+                Output::Store { body, .. } => proto::decode(&body).ok(),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_link_that_gets_slow_is_traced_and_told_at_once() {
+        let mut core = agent();
+        for ms in [(40, 16), (190, 5)]
+            .into_iter()
+            .flat_map(|(ms, n)| std::iter::repeat_n(ms, n))
+        {
+            core.watch_round_trip(EDGE, Duration::from_millis(ms), now(1_000).mono);
+        }
+        let look = asked(&mut core, 1_000).unwrap();
+        assert_eq!(look.toward, Toward::Edge(EDGE));
+        core.looked(Looked::Path(look, Err(NotSeen::NoRoute)), now(5_000));
+        let reports = reports(&mut core, 5_300);
+        let event = reports
+            .iter()
+            .flat_map(|r| &r.events)
+            .find(|e| e.kind == "trace")
+            .unwrap();
+        let at = Wall::from_secs(1_800_000_001).as_micros();
+        let trace = event.trace.as_ref().unwrap();
+        assert_eq!(
+            (event.at_us, event.edge, trace.at_us),
+            (at, 1, at),
+            "when it was asked for"
+        );
+        assert_eq!(
+            (trace.trigger.as_str(), trace.not_seen.as_str()),
+            ("link_slow", r#"{"kind":"no_route"}"#)
+        );
+        assert!(
+            event.detail.contains("further away than usual"),
+            "{}",
+            event.detail
+        );
+        // Beside it, the sample.
+        assert!(reports[0].surroundings.is_some() && reports[0].path.is_none());
+    }
+
+    #[test]
+    fn a_connection_that_ends_is_trouble() {
+        let mut core = agent();
+        core.disconnected(EDGE, 1, "gone", now(1_000));
+        let trigger = asked(&mut core, 1_000).and_then(|look| look.trigger).unwrap();
+        assert_eq!(
+            (trigger.trouble, trigger.class.as_str()),
+            (Trouble::LinkSilent, "")
+        );
+    }
+
+    #[test]
+    fn stalls_are_told_once_in_a_while() {
+        let mut core = agent();
+        for at in [60_000, 120_000, 500_000] {
+            core.woke(now(at - 400).mono, now(at).mono);
+            while let Some(look) = core.next_look(now(at).mono) {
+                match look {
+                    Look::Sample { .. } => {
+                        core.looked(Looked::Sample(Sample::nothing(NotSeen::NoAnswer)), now(at));
+                    }
+                    Look::Path(look) => core.looked(Looked::Path(look, Err(NotSeen::NoAnswer)), now(at)),
+                }
+            }
+            let told = reports(&mut core, at + 300);
+            let stalled = told
+                .iter()
+                .flat_map(|r| &r.events)
+                .filter(|e| e.kind == "stalled")
+                .count();
+            assert_eq!(stalled, usize::from(at != 120_000), "at {at}");
+        }
+    }
+}

@@ -90,6 +90,77 @@ export interface AgentStatus {
   spool_rows: number
   spool_dropped: number
   traffic?: TrafficStatus
+  /** Not in the live feed: a class's timeline has them. */
+  surroundings?: Surroundings
+}
+
+/** What lies around a machine. What is absent was not seen: `not_seen` says why. */
+export interface Surroundings {
+  at: string
+  /** ethernet, wifi, cellular, vpn, loopback or unknown. */
+  link_type?: string
+  gateway_rtt_ms?: number
+  /** The first router with a public address. */
+  outside_rtt_ms?: number
+  outside_hop?: number
+  wifi?: WifiState
+  host?: HostState
+  stalls?: StallCount
+  /** One sentence each for link, gateway, outside, wifi and host. */
+  not_seen?: Record<string, string>
+}
+
+export interface WifiState {
+  signal_dbm?: number
+  tx_mbps?: number
+  rx_mbps?: number
+  channel?: number
+  frequency_mhz?: number
+  ssid?: string
+  bssid?: string
+}
+
+export interface HostState {
+  /** Share of all processors. */
+  cpu?: number
+  load?: number
+  processors?: number
+  memory_bytes?: number
+  available_bytes?: number
+  /** Share of 10 s in which something waited for a processor. */
+  pressure?: number
+}
+
+/** Wakings of the agent that came 50 ms late or more. */
+export interface StallCount {
+  count: number
+  worst_ms: number
+}
+
+/** A path, hop by hop. */
+export interface Trace {
+  at: string
+  /** `edge:NAME` or `target:HOST:PORT`. */
+  toward: string
+  /** The trouble that it was made for; absent: on schedule. */
+  trigger?: string
+  method?: string
+  reached: boolean
+  loss?: number
+  hops: TraceHop[]
+  not_seen?: string[]
+}
+
+export interface TraceHop {
+  hop: number
+  addresses: string[]
+  sent: number
+  answered: number
+  rtt_ms?: { best: number; p50: number; worst: number }
+  /** Share lost up to here, there and back; absent where missing answers may be none. */
+  loss?: number
+  limits_answers: boolean
+  unreachable?: string
 }
 
 export interface Rtt {
@@ -206,6 +277,10 @@ export interface ParticipantTimeline {
   role: Role
   /** Ascending in time; a gap in time is a gap in knowledge and must not be joined. */
   points: Point[]
+  /** Ascending in time; of many that are close together the worst. */
+  surroundings?: Surroundings[]
+  /** Paths that were traced on schedule. Those that trouble asked for are in events. */
+  paths?: Trace[]
 }
 
 export interface Point {

@@ -22,6 +22,8 @@ const LOOKS: Record<string, EventLook> = {
   back: { icon: 'ok', text: 'Back' },
   slept: { icon: 'warn', text: 'Slept' },
   moved: { icon: 'warn', text: 'Moved' },
+  stalled: { icon: 'warn', text: 'Stalled' },
+  trace: { icon: 'neutral', text: 'Trace' },
   revoked: { icon: 'critical', text: 'Revoked' },
   edge_down: { icon: 'critical', text: 'Edge down' },
   edge_up: { icon: 'ok', text: 'Edge up' },
