@@ -177,6 +177,7 @@ pub fn reported(who: &Who, event: &proto::Event, edges: &Edges, plan: Option<&Pl
         _ if said.is_empty() => format!("{name}: {}", kind.replace('_', " ")),
         _ => format!("{name}: {said}"),
     };
+    detail.remove("trace");
     if let Some(trace) = &event.trace {
         let shown = surroundings::shown_trace(trace, |id| route_names(edges, std::iter::once(id)).concat());
         detail.insert("trace".into(), json!(shown));
@@ -292,5 +293,44 @@ mod tests {
             let text = shown(&record).text;
             assert_eq!(text, format!("t1: route e2 -> e1: {why}"));
         }
+    }
+
+    #[test]
+    fn a_path_is_kept_with_its_event() {
+        let trace = proto::Trace {
+            toward: Some(proto::trace::Toward::Edge(2)),
+            trigger: "breach".into(),
+            distance: 1,
+            hops: vec![proto::Hop {
+                hop: 1,
+                addresses: vec!["192.0.2.0/24".into()],
+                sent: 3,
+                answered: 3,
+                p50_us: 160_000,
+                ..proto::Hop::default()
+            }],
+            ..proto::Trace::default()
+        };
+        let event = proto::Event {
+            kind: "trace".into(),
+            class: "c1".into(),
+            // What the agent itself calls a trace is not taken for one.
+            detail: json!({ "text": "traced", "trace": "mine" }).to_string(),
+            trace: Some(trace),
+            ..proto::Event::default()
+        };
+        let record = reported(&Who::Subject("t1".into()), &event, &Edges::default(), None);
+        let shown = shown(&record);
+        assert_eq!(
+            (shown.text.as_str(), shown.class.as_deref()),
+            ("t1: traced", Some("c1"))
+        );
+        let trace: model::Trace = serde_json::from_value(shown.detail["trace"].clone()).unwrap();
+        assert_eq!((trace.toward.as_str(), trace.reached), ("edge:e2", true));
+        assert_eq!(trace.hops[0].rtt_ms.map(|rtt| rtt.p50), Some(160.0));
+        // Without one there is none, whatever the detail says.
+        let without = proto::Event { trace: None, ..event };
+        let record = reported(&Who::Subject("t1".into()), &without, &Edges::default(), None);
+        assert!(super::shown(&record).detail.get("trace").is_none());
     }
 }
