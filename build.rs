@@ -8,7 +8,11 @@ const PAGE: &str = "dashboards/web/dist";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={PROTO}");
     let descriptors = protox::compile(["corridor.proto"], ["src/proto"])?;
-    prost_build::Config::new().compile_fds(descriptors)?;
+    prost_build::Config::new()
+        // Most reports have neither, and none is to be so much larger than other messages.
+        .boxed(".corridor.v1.Report.surroundings")
+        .boxed(".corridor.v1.Report.path")
+        .compile_fds(descriptors)?;
 
     println!("cargo:rerun-if-changed={PAGE}");
     let root = std::env::var("CARGO_MANIFEST_DIR")?;

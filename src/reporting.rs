@@ -123,8 +123,8 @@ impl Reporter {
             host: Some(rest.host),
             legs: rest.legs,
             traffic: rest.traffic,
-            surroundings: rest.surroundings,
-            path: rest.path,
+            surroundings: rest.surroundings.map(Box::new),
+            path: rest.path.map(Box::new),
         }
     }
 }

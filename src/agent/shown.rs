@@ -82,8 +82,8 @@ fn waiting(path: &Path) -> anyhow::Result<Vec<Value>> {
             "boot": format!("{:016x}", report.boot), "sequence": report.sequence,
             "end_us": report.end_us, "wall_us": report.wall_us,
             "windows": windows, "events": events,
-            "surroundings": report.surroundings.as_ref().map(shown_surroundings),
-            "path": report.path.as_ref().map(|t| shown_trace(t, |id| id.to_string())),
+            "surroundings": report.surroundings.as_deref().map(shown_surroundings),
+            "path": report.path.as_deref().map(|t| shown_trace(t, |id| id.to_string())),
         }));
     }
     Ok(shown)

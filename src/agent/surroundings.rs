@@ -372,7 +372,7 @@ impl Around {
     }
 
     /// What no report had yet: the sample with the stalls until it, and the scheduled path.
-    pub fn to_tell(&mut self) -> (Option<(Mono, &Sample, Stalls)>, Option<&Traced>) {
+    pub fn take_news(&mut self) -> (Option<(Mono, &Sample, Stalls)>, Option<&Traced>) {
         let sample = self.sample.as_ref().filter(|_| !self.sample_told);
         let sample = sample.map(|(at, sample)| (*at, sample, std::mem::take(&mut self.stalls)));
         let path = self.path.as_ref().filter(|_| !self.path_told);

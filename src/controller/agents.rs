@@ -229,7 +229,7 @@ impl Agents {
             agent.host.cpu = intake::share(host.cpu);
         }
         agent.traffic = report.traffic;
-        if let Some(surroundings) = &report.surroundings {
+        if let Some(surroundings) = report.surroundings.as_deref() {
             agent.surroundings = Some(surroundings.clone());
         }
     }

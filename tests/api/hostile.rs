@@ -508,7 +508,25 @@ async fn reports_that_lie() {
             class: "nowhere".into(),
             edge: u32::MAX,
             detail: "{not json".into(),
+            trace: Some(proto::Trace {
+                at_us: *time,
+                toward: Some(proto::trace::Toward::Target("t\u{1b}".repeat(2_000))),
+                hops: vec![proto::Hop::default(); 2_000],
+                loss: Some(f64::NAN),
+                ..proto::Trace::default()
+            }),
         }];
+        lying.surroundings = Some(Box::new(proto::Surroundings {
+            at_us: *time,
+            link_type: "w\u{1b}[31m".repeat(2_000),
+            host: Some(proto::HostLoad {
+                cpu: Some(f64::NAN),
+                load: Some(f64::NEG_INFINITY),
+                ..proto::HostLoad::default()
+            }),
+            not_seen: vec![proto::NotSeen::default(); 2_000],
+            ..proto::Surroundings::default()
+        }));
         lying.legs = vec![proto::LegState {
             class: "nowhere".into(),
             plan: u64::MAX,

@@ -101,7 +101,7 @@ impl Core {
         now: Now,
     ) -> (Option<proto::Surroundings>, Option<proto::Trace>) {
         let full = self.around.watch().full_addresses;
-        let (sample, path) = self.around.to_tell();
+        let (sample, path) = self.around.take_news();
         let sample = sample.map(|(at, sample, stalls)| told::sample(now.at(at), sample, stalls));
         (
             sample,

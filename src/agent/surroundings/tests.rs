@@ -203,21 +203,21 @@ fn what_is_off_is_off() {
 #[test]
 fn everything_is_told_once() {
     let mut around = Around::new(ON, 7, ms(0));
-    assert_eq!(around.to_tell(), (None, None));
+    assert_eq!(around.take_news(), (None, None));
     around.woke(ms(1_000), ms(1_400));
     run(&mut around, 0..40, &[Toward::Edge(EDGE)]);
-    let (sample, traced) = around.to_tell();
+    let (sample, traced) = around.take_news();
     let (at, _, stalls) = sample.unwrap();
     assert_eq!(
         (at, stalls.stalls, stalls.worst),
         (ms(0), 1, Duration::from_millis(400))
     );
     assert!(traced.is_some());
-    assert_eq!(around.to_tell(), (None, None));
+    assert_eq!(around.take_news(), (None, None));
     // What trouble asked for goes with its event.
     around.trouble(Trouble::Loss, "c", Toward::Edge(EDGE), ms(50_000));
     run(&mut around, 50..51, &[Toward::Edge(EDGE)]);
-    assert!(around.to_tell().1.is_none());
+    assert!(around.take_news().1.is_none());
 }
 
 #[test]

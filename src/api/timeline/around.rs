@@ -25,10 +25,22 @@ pub(super) struct Around {
 impl Around {
     pub fn take(&mut self, report: &proto::Report, from: Wall, to: Wall) {
         let inside = |at_us: i64| from.as_micros() <= at_us && at_us <= to.as_micros();
-        self.seen
-            .extend(report.surroundings.iter().filter(|s| inside(s.at_us)).cloned());
-        self.paths
-            .extend(report.path.iter().filter(|p| inside(p.at_us)).cloned());
+        self.seen.extend(
+            report
+                .surroundings
+                .as_deref()
+                .into_iter()
+                .filter(|s| inside(s.at_us))
+                .cloned(),
+        );
+        self.paths.extend(
+            report
+                .path
+                .as_deref()
+                .into_iter()
+                .filter(|p| inside(p.at_us))
+                .cloned(),
+        );
     }
 
     /// Ascending in time.
@@ -97,8 +109,8 @@ mod tests {
 
     fn report(surroundings: proto::Surroundings) -> proto::Report {
         proto::Report {
-            surroundings: Some(surroundings),
-            path: Some(proto::Trace::default()),
+            surroundings: Some(Box::new(surroundings)),
+            path: Some(Box::default()),
             ..proto::Report::default()
         }
     }
