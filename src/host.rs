@@ -1,6 +1,6 @@
 //! What this machine says of itself: its addresses, its load; and how addresses are told.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use corridor_probes::Mono;
 
@@ -120,31 +120,9 @@ pub fn addresses() -> Vec<IpAddr> {
     vec![IpAddr::from([127, 0, 0, 1])]
 }
 
-/// IPv4 to /24, IPv6 to /48: enough to tell networks apart, not people.
-pub fn truncated(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{}/24", Ipv4Addr::new(a, b, c, 0))
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_truncated() {
-        let cut = |text: &str| truncated(text.parse().unwrap());
-        assert_eq!(cut("192.0.2.77"), "192.0.2.0/24");
-        assert_eq!(cut("::ffff:192.0.2.77"), "192.0.2.0/24");
-        assert_eq!(cut("2001:db8:1:2::3"), "2001:db8:1::/48");
-    }
 
     #[test]
     fn load_is_unknown_where_it_is_not_measured() {

@@ -13,7 +13,6 @@ use super::{
     shared::{AGENT_QUEUE, Agent, Shared},
 };
 use crate::{
-    host::truncated,
     identity::{Peer, Standing, peer},
     proto::{self, agent_to_edge, edge_to_agent, edge_to_controller},
     site::{Site, truncated},

@@ -194,8 +194,9 @@ mod tests {
         let settings = Settings {
             link_probe_size: 0,
             route_probe_size: 0,
-            idle_kbps: 10,
-            in_class_kbps: 60,
+            idle_kbps: Some(10),
+            in_class_kbps: Some(60),
+            metered: crate::metered::Metered::No,
             version: "1".into(),
             platform: "test".into(),
             link_type: String::new(),

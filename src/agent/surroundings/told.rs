@@ -6,7 +6,7 @@ use corridor_probes::{
 };
 
 use super::{PathLook, Toward, Traced};
-use crate::{host::truncated, proto};
+use crate::{proto, site::truncated};
 
 /// A sample that was taken at `at`, and the stalls until it.
 pub fn sample(at: Wall, sample: &Sample, stalls: Stalls) -> proto::Surroundings {
