@@ -158,6 +158,7 @@ impl Planner {
                     sent: ledger.sent,
                     lost_up: ledger.lost_up,
                     lost_down: ledger.lost_down + ledger.lost_unknown + ledger.late,
+                    kept_out: ledger.excluded,
                 },
             );
         }

@@ -25,6 +25,8 @@ pub struct Observation<'a> {
     pub sent: u32,
     pub lost_up: u32,
     pub lost_down: u32,
+    /// Answers whose times are not to be trusted: they are in `sent`, and not in `rtt_us`.
+    pub kept_out: u32,
 }
 
 /// What recent windows say of a link. What is stale fades to unknown, never to good.
@@ -44,6 +46,7 @@ struct Window {
     sent: u32,
     lost_up: u32,
     lost_down: u32,
+    kept_out: u32,
     /// Part of a run without an answer that was too long for chance.
     outage: bool,
 }
@@ -86,6 +89,7 @@ impl LinkEstimate {
             sent: seen.sent,
             lost_up: seen.lost_up,
             lost_down: seen.lost_down,
+            kept_out: seen.kept_out,
             outage: false,
         };
         let place = self.windows.partition_point(|w| w.at <= seen.at);
@@ -100,7 +104,7 @@ impl LinkEstimate {
     /// Looks whether the window at `place` is part of an outage. What was found stays so when the run's
     /// beginning leaves the horizon.
     fn mark_outage(&mut self, place: usize) {
-        let unanswered = |w: &&Window| w.samples == 0;
+        let unanswered = |w: &&Window| !w.is_answered();
         let before = self.windows.range(..place).rev().take_while(unanswered).count();
         let from_here = self.windows.range(place..).take_while(unanswered).count();
         if from_here == 0 {
@@ -137,7 +141,7 @@ impl LinkEstimate {
         if self.is_stale(now) {
             return false;
         }
-        let mut unanswered = self.windows.iter().rev().take_while(|w| w.samples == 0);
+        let mut unanswered = self.windows.iter().rev().take_while(|w| !w.is_answered());
         let newest = unanswered.find(|w| w.sent > 0);
         newest.is_some_and(|w| w.outage || w.sent >= OUT_SENT)
     }
@@ -184,6 +188,10 @@ impl LinkEstimate {
 }
 
 impl Window {
+    fn is_answered(&self) -> bool {
+        self.samples > 0 || self.kept_out > 0
+    }
+
     fn stale_after(&self) -> Duration {
         self.length
             .saturating_mul(STALE_WINDOWS)
@@ -203,6 +211,7 @@ mod tests {
             sent,
             lost_up: 0,
             lost_down: 0,
+            kept_out: 0,
         }
     }
 
@@ -245,6 +254,17 @@ mod tests {
         assert!(link.rtt(at(30)).is_none());
         link.observe(&window(40, 10, &[21_000; 3], 3));
         assert!(!link.is_out(at(40)), "one answer ends it");
+    }
+
+    #[test]
+    fn answers_without_a_time_are_answers() {
+        let mut link = LinkEstimate::default();
+        link.observe(&window(10, 10, &[20_000; 10], 10));
+        let mut kept_out = window(20, 10, &[], 10);
+        kept_out.kept_out = 1;
+        link.observe(&kept_out);
+        assert!(!link.is_out(at(20)));
+        assert_eq!(link.rtt(at(20)).unwrap().median().as_millis(), 20);
     }
 
     #[test]

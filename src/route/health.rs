@@ -259,6 +259,7 @@ mod tests {
             sent: 100,
             lost_up,
             lost_down: 0,
+            kept_out: 0,
         };
         let mut members = Vec::new();
         for (id, rtts) in (1..).zip(rtts) {

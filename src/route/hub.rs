@@ -171,6 +171,7 @@ mod tests {
                 sent: 10,
                 lost_up: 0,
                 lost_down: 0,
+                kept_out: 0,
             };
             map.observe(key.clone(), &seen);
         }

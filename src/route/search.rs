@@ -83,6 +83,7 @@ mod tests {
                 sent: 1,
                 lost_up: 0,
                 lost_down: 0,
+                kept_out: 0,
             };
             map.observe(
                 LinkKey::AgentEdge(AgentId(agent), EdgeId::new(edge).unwrap()),

@@ -60,6 +60,10 @@ impl KernelTime {
 }
 
 impl Reading {
+    pub fn now(&self) -> Mono {
+        self.now.mono
+    }
+
     /// The time of a packet that the kernel stamped with `stamp` since the Unix epoch; none if the clock
     /// was stepped since the batch before, or the stamp is of the future or long ago.
     pub fn mono(&self, stamp: Duration) -> Option<Mono> {

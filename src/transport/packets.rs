@@ -30,6 +30,12 @@ const AROUND_DATAGRAM: usize = 1;
 /// What the shortest datagram takes, less one: a link probe without padding.
 const SHORTEST: usize = AROUND_DATAGRAM + 22;
 
+/// What a packet with one datagram has left beside it, at most: room for an acknowledgement.
+const BESIDE: usize = 40;
+/// Whoever waits for a datagram reads it sooner after the socket gave its packet to QUIC, unless there are
+/// others to read before.
+const LINGER: Duration = Duration::from_millis(5);
+
 /// Packets that came so close together are as good as one.
 const SAME_TIME: Duration = Duration::from_micros(50);
 
@@ -69,6 +75,8 @@ struct Ring {
 struct Packet {
     /// Unknown if the system gave no stamp, or one that cannot be right.
     at: Option<Mono>,
+    /// When QUIC was given it.
+    given: Mono,
     len: u16,
 }
 
@@ -86,17 +94,17 @@ impl PacketLog {
         watched
     }
 
-    /// A packet of `len` bytes came from `peer` at `at`.
-    pub fn received(&self, peer: SocketAddr, len: usize, at: Option<Mono>) {
+    /// A packet of `len` bytes came from `peer` at `at`, and is given to QUIC at `given`.
+    pub fn received(&self, peer: SocketAddr, len: usize, at: Option<Mono>, given: Mono) {
         if let Some(peer) = self.find(peer) {
-            lock(&peer.rings).received.push(len, at);
+            lock(&peer.rings).received.push(len, at, given);
         }
     }
 
     /// A packet of `len` bytes is handed to the system for `peer` at `at`.
     pub fn sent(&self, peer: SocketAddr, len: usize, at: Mono) {
         if let Some(peer) = self.find(peer) {
-            lock(&peer.rings).sent.push(len, Some(at));
+            lock(&peer.rings).sent.push(len, Some(at), at);
         }
     }
 
@@ -106,12 +114,12 @@ impl PacketLog {
 }
 
 impl Ring {
-    fn push(&mut self, len: usize, at: Option<Mono>) {
+    fn push(&mut self, len: usize, at: Option<Mono>, given: Mono) {
         if self.packets.len() == REMEMBERED {
             self.packets.pop_front();
         }
         let len = u16::try_from(len).unwrap_or(u16::MAX);
-        self.packets.push_back(Packet { at, len });
+        self.packets.push_back(Packet { at, given, len });
         self.total += 1;
     }
 
@@ -172,16 +180,17 @@ impl Matching {
     pub fn arrival(&mut self, peer: &Peer, len: usize, taken: Taken, read: Mono) -> Arrival {
         let rings = lock(&peer.rings);
         let ring = &rings.received;
+        let waiting = self
+            .unread
+            .excess(i128::from(taken.datagrams) - i128::from(taken.read));
         if self.spent < ring.first() {
-            (self.spent, self.left, self.blind) = (ring.first(), None, true);
+            (self.spent, self.left) = (ring.first(), None);
+            self.blind |= waiting > 0;
         }
         let not_taken = self
             .foreign
             .excess(i128::from(ring.total) - i128::from(taken.packets));
         let end = ring.total.saturating_sub(not_taken).max(self.spent);
-        let waiting = self
-            .unread
-            .excess(i128::from(taken.datagrams) - i128::from(taken.read));
         let found = self
             .find(ring, end, len, waiting)
             // Foreign packets have become more: the datagram's own is one that seemed not taken.
@@ -226,14 +235,14 @@ impl Matching {
         };
     }
 
-    /// The first packet that can hold the next datagram, among those before `end`. `waiting` more datagrams
-    /// are not read.
+    /// The packet of the next datagram, among those before `end`. `waiting` more datagrams are not read.
     fn find(&self, ring: &Ring, end: u64, len: usize, waiting: u64) -> Option<Found> {
         let first = ring.first();
         let from = usize::try_from(self.spent - first).ok()?;
         let to = usize::try_from(end - first).ok()?.max(from);
-        let (mut found, mut latest) = (None, None);
-        let (mut fitting, mut holding, mut each_one) = (0, 0, true);
+        let mut all = Fitting::default();
+        let mut tight = Fitting::default();
+        let mut holding = 0;
         for (number, packet) in (self.spent..).zip(ring.packets.range(from..to)) {
             let room = match self.left {
                 Some(left) if number == self.spent => left,
@@ -243,22 +252,81 @@ impl Matching {
             let Some(left) = room.checked_sub(len + AROUND_DATAGRAM) else {
                 continue;
             };
-            fitting += 1;
-            each_one &= left <= SHORTEST;
-            latest = packet.at;
-            found.get_or_insert((number, packet.at, left));
+            if waiting == 0 {
+                // Had it been in an earlier one, it would have been read by now.
+                all.forget_before(packet.given, LINGER);
+                tight.forget_before(packet.given, LINGER);
+            }
+            all.add(number, packet, left);
+            if left <= BESIDE {
+                tight.add(number, packet, left);
+            }
         }
-        let (number, at, left) = found?;
+        let (number, packet, left) = all.first?;
         // As many packets as datagrams, and none of them holds two: each has its own.
-        let in_turn = each_one && holding == waiting + 1;
-        let spread = latest.zip(at).map(|(latest, at)| latest.since(at));
-        let one = fitting == 1 || in_turn || spread.is_some_and(|s| s <= SAME_TIME);
-        let at = match at {
-            Some(at) if one => At::Known(at),
-            None if one => At::Unknown,
-            _ => At::Several,
-        };
-        Some(Found { number, at, left })
+        let in_turn = all.each_one && holding == waiting + 1;
+        if in_turn || all.is_one() {
+            return Some(Found::one(number, packet.at, left));
+        }
+        // The only one that is as long as it should be; in others there is something else, such as padding
+        // that looks for a larger MTU.
+        match tight.first {
+            Some((number, packet, left)) if waiting == 0 && tight.is_one() => {
+                Some(Found::one(number, packet.at, left))
+            }
+            _ => Some(Found {
+                number,
+                at: At::Several,
+                left,
+            }),
+        }
+    }
+}
+
+/// Packets that a datagram can have been in, in the order of their coming.
+#[derive(Debug)]
+struct Fitting {
+    /// Its number, and what is left in it beside the datagram.
+    first: Option<(u64, Packet, usize)>,
+    last: Option<Packet>,
+    count: u64,
+    /// None of them has room for another datagram.
+    each_one: bool,
+}
+
+impl Default for Fitting {
+    fn default() -> Self {
+        Self {
+            first: None,
+            last: None,
+            count: 0,
+            each_one: true,
+        }
+    }
+}
+
+impl Fitting {
+    fn add(&mut self, number: u64, packet: &Packet, left: usize) {
+        self.first.get_or_insert((number, *packet, left));
+        self.last = Some(*packet);
+        self.count += 1;
+        self.each_one &= left <= SHORTEST;
+    }
+
+    /// Forgets all if the last was given to QUIC longer than `linger` before `given`.
+    fn forget_before(&mut self, given: Mono, linger: Duration) {
+        if self.last.is_some_and(|last| given.since(last.given) > linger) {
+            *self = Self::default();
+        }
+    }
+
+    /// Whether they came so close together that any of them will do.
+    fn is_one(&self) -> bool {
+        let times = self
+            .first
+            .and_then(|(_, p, _)| p.at)
+            .zip(self.last.and_then(|p| p.at));
+        self.count == 1 || times.is_some_and(|(first, last)| last.since(first) <= SAME_TIME)
     }
 }
 
@@ -269,6 +337,13 @@ struct Found {
     at: At,
     /// What is left in it beside the datagram.
     left: usize,
+}
+
+impl Found {
+    fn one(number: u64, at: Option<Mono>, left: usize) -> Self {
+        let at = at.map_or(At::Unknown, At::Known);
+        Self { number, at, left }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -140,7 +140,7 @@ impl UdpSocket {
         for meta in received {
             let at = meta.timestamp.and_then(|stamp| reading.mono(stamp));
             for len in packet_lens(meta.len, Some(meta.stride)) {
-                log.received(meta.addr, len, at);
+                log.received(meta.addr, len, at, reading.now());
             }
         }
     }

@@ -76,7 +76,11 @@ const COUNTS: [&str; 14] = [
     "excluded",
 ];
 const DISTRIBUTIONS: [&str; 5] = ["rtt_ms", "owd_up_ms", "owd_down_ms", "ipdv_up_ms", "ipdv_down_ms"];
-const NUMBERS: [&str; 8] = [
+const NUMBERS: [&str; 12] = [
+    "tmax_ms",
+    "discarded",
+    "jitter_buffer_ms",
+    "mouth_to_ear_ms",
     "owd_error_ms",
     "clock_offset_ms",
     "jitter_up_ms",
@@ -119,7 +123,19 @@ fn one_json_object_with_every_name_that_is_known() {
     }
     assert_eq!(json["codec"], "opus-nb-11k");
     assert_eq!(json.get("burst_ratio"), None, "nothing was lost");
-    let names = COUNTS.len() + DISTRIBUTIONS.len() + NUMBERS.len() + 1;
+    assert_eq!(json["codec_provisional"], true);
+    for name in ["codec_source", "mouth_to_ear_from"] {
+        assert!(json[name].is_string(), "{name} in {json}");
+    }
+    let others = [
+        "codec",
+        "codec_provisional",
+        "codec_source",
+        "mouth_to_ear_from",
+        "path_changes",
+    ];
+    assert_eq!(count(&json, "path_changes"), 0);
+    let names = COUNTS.len() + DISTRIBUTIONS.len() + NUMBERS.len() + others.len();
     assert_eq!(json.as_object().unwrap().len(), names, "{json}");
 }
 
@@ -189,7 +205,14 @@ fn people_get_a_summary_that_fits_and_no_live_line_in_a_pipe() {
     assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
-    for part in ["20 in all", "rtt ", "±", "RFC 3550", "MOS", "codec g711\n"] {
+    for part in [
+        "20 in all",
+        "rtt ",
+        "±",
+        "RFC 3550",
+        "MOS",
+        "codec g711, mouth to ear",
+    ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
 }

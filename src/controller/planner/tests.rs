@@ -92,6 +92,7 @@ fn measured(planner: &mut Planner, id: u16, now: Now) {
                 sent: 10,
                 lost_up: 0,
                 lost_down: 0,
+                kept_out: 0,
             },
         );
     }

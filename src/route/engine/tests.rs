@@ -54,6 +54,7 @@ impl World {
             sent: 60,
             lost_up: 0,
             lost_down: 0,
+            kept_out: 0,
         };
         self.links.observe(key, &seen);
     }

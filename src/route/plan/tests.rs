@@ -73,6 +73,7 @@ impl World {
                 sent: 10,
                 lost_up,
                 lost_down: 0,
+                kept_out: 0,
             };
             self.links.observe(key.clone(), &seen);
         }
@@ -216,6 +217,7 @@ fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
             sent: 20,
             lost_up: 0,
             lost_down: 0,
+            kept_out: 0,
         };
         world.links.observe(LinkKey::AgentEdge(A, e(1)), &seen);
         let primary = if moves { 1 } else { 2 };
@@ -243,6 +245,7 @@ fn a_breach_by_percentile_moves_only_beyond_chance() {
                 sent: 60,
                 lost_up: 0,
                 lost_down: 0,
+                kept_out: 0,
             };
             world.links.observe(LinkKey::AgentEdge(A, e(edge)), &seen);
         }

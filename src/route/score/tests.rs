@@ -39,6 +39,7 @@ fn put(map: &mut LinkMap, key: LinkKey, rtt_us: &[u32], sent: u32, lost_up: u32,
         sent,
         lost_up,
         lost_down,
+        kept_out: 0,
     };
     map.observe(key, &seen);
 }
