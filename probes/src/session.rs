@@ -135,6 +135,13 @@ struct OpenWindow {
 struct Arrived {
     at: Mono,
     sample: Sample,
+    /// None of an answer that carries nothing of the far end's.
+    there: Option<There>,
+}
+
+/// What an echo tells of its probe's arrival at the far end.
+#[derive(Debug, Clone, Copy)]
+struct There {
     up_us: i64,
     clocks: Clocks,
     epoch: u32,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Arrived, Echo, Probe, ProbeSession, steps};
+use super::{Arrived, Echo, Probe, ProbeSession, There, steps};
 use crate::{
     Clocks, Mono, Sample, Steps,
     stamp::StampEcho,
@@ -59,18 +59,30 @@ pub enum EchoOutcome {
 impl ProbeSession {
     /// Takes the echo of a link probe.
     pub fn on_link_echo(&mut self, arrival: impl Into<Arrival>, echo: &LinkEcho) -> EchoOutcome {
-        self.on_echo(arrival.into(), echo.seq, &echo.body, true, |_| Steps::default())
+        self.on_echo(arrival.into(), echo.seq, Some(&echo.body), true, |_| {
+            Steps::default()
+        })
+    }
+
+    /// Takes an answer that carries no clock and no count of the far end's, as ICMP's echo replies do: a round
+    /// trip and nothing else. What a session of such answers loses is `lost_unknown`, and no window of it
+    /// is worth holding for later answers: let [`SessionConfig::doubt_for`](super::SessionConfig) be zero.
+    pub fn on_answer(&mut self, arrival: impl Into<Arrival>, seq: u32) -> EchoOutcome {
+        self.on_echo(arrival.into(), seq, None, false, |_| Steps::default())
     }
 
     /// Takes the answer of a STAMP reflector to the probe that went out under the same number.
     pub fn on_stamp_echo(&mut self, arrival: impl Into<Arrival>, stamp: &StampEcho) -> EchoOutcome {
         let LinkEcho { seq, body, .. } = &stamp.echo;
-        self.on_echo(arrival.into(), *seq, body, stamp.counted, |_| Steps::default())
+        self.on_echo(arrival.into(), *seq, Some(body), stamp.counted, |_| {
+            Steps::default()
+        })
     }
 
     /// Takes the echo of a route probe.
     pub fn on_route_echo(&mut self, arrival: impl Into<Arrival>, echo: &RouteEcho) -> EchoOutcome {
-        self.on_echo(arrival.into(), echo.header.seq, &echo.body, true, |total_us| {
+        let seq = echo.header.seq;
+        self.on_echo(arrival.into(), seq, Some(&echo.body), true, |total_us| {
             steps::of(echo, total_us)
         })
     }
@@ -122,7 +134,7 @@ impl ProbeSession {
         &mut self,
         arrival: Arrival,
         seq: u32,
-        body: &EchoBody,
+        body: Option<&EchoBody>,
         counted: bool,
         steps: impl FnOnce(u32) -> Steps,
     ) -> EchoOutcome {
@@ -131,7 +143,9 @@ impl ProbeSession {
         };
         let first_open = self.first_open();
         let Some(at) = self.index_of(seq) else {
-            if self.evidence.take(&mut self.probes, first_open, seq, body) {
+            if let Some(body) = body
+                && self.evidence.take(&mut self.probes, first_open, seq, body)
+            {
                 self.book_reordered(seq, body);
             }
             self.silence.heard(arrival.at);
@@ -156,8 +170,14 @@ impl ProbeSession {
             }
             return EchoOutcome::Duplicate;
         }
-        let current = self.evidence.take(&mut self.probes, first_open, seq, body);
-        if current {
+        let current = match body {
+            Some(body) => self.evidence.take(&mut self.probes, first_open, seq, body),
+            None => {
+                self.probes[at].acked = true;
+                false
+            }
+        };
+        if let Some(body) = body.filter(|_| current) {
             self.book_reordered(seq, body);
         }
         if self.close_time(probe.window) <= arrival.at {
@@ -166,9 +186,9 @@ impl ProbeSession {
         let rtt = arrival.at.since(probe.sent);
         let in_time = rtt <= self.config.tmax;
         self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
-        self.probes[at].count = (current && counted).then_some(body.count);
-        self.probes[at].overtaken = body.overtaken;
-        let reordered_down = current && self.is_overtaken(body);
+        self.probes[at].count = body.filter(|_| current && counted).map(|b| b.count);
+        self.probes[at].overtaken = body.is_some_and(|b| b.overtaken);
+        let reordered_down = body.is_some_and(|body| current && self.is_overtaken(body));
         let sample = measure(seq, &probe, arrival, body, steps);
         let stalled = matches!(arrival.stall, Stall::Corrected | Stall::Suspect);
         if in_time {
@@ -186,22 +206,12 @@ impl ProbeSession {
             return EchoOutcome::Late { rtt };
         }
         ledger.received += 1;
-        let Some((sample, up_us)) = sample else {
+        let Some(arrived) = sample else {
             ledger.excluded += 1;
             return EchoOutcome::Excluded;
         };
-        window.arrivals.push(Arrived {
-            at: arrival.at,
-            sample,
-            up_us,
-            clocks: Clocks {
-                here: probe.clock,
-                there: body.clock(),
-            },
-            epoch: body.epoch,
-            count: body.count,
-        });
-        EchoOutcome::Sample(sample)
+        window.arrivals.push(arrived);
+        EchoOutcome::Sample(arrived.sample)
     }
 }
 
@@ -210,21 +220,38 @@ fn measure(
     seq: u64,
     probe: &Probe,
     arrival: Arrival,
-    body: &EchoBody,
+    body: Option<&EchoBody>,
     steps: impl FnOnce(u32) -> Steps,
-) -> Option<(Sample, i64)> {
+) -> Option<Arrived> {
     if arrival.stall == Stall::Suspect {
         return None;
     }
     let total_ns = u64::try_from(arrival.at.diff_nanos(probe.sent)).ok()?;
     let total_us = u32::try_from((total_ns + 500) / 1_000).ok()?;
-    let rtt_us = total_us.checked_sub(body.residence_us)?;
-    let up_us = body.recv_us.checked_sub(probe.sent.as_micros())?;
+    let (residence_us, there) = match body {
+        Some(body) => {
+            let there = There {
+                up_us: body.recv_us.checked_sub(probe.sent.as_micros())?,
+                clocks: Clocks {
+                    here: probe.clock,
+                    there: body.clock(),
+                },
+                epoch: body.epoch,
+                count: body.count,
+            };
+            (body.residence_us, Some(there))
+        }
+        None => (0, None),
+    };
     let sample = Sample {
         seq,
-        rtt_us,
-        up_us: Some(up_us),
+        rtt_us: total_us.checked_sub(residence_us)?,
+        up_us: there.map(|t| t.up_us),
         steps: steps(total_us),
     };
-    Some((sample, up_us))
+    Some(Arrived {
+        at: arrival.at,
+        sample,
+        there,
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Arrived, Echo, OpenWindow, Probe, ProbeSession};
+use super::{Arrived, Echo, OpenWindow, Probe, ProbeSession, There};
 use crate::{Clocks, Jitter, LossChain, RawMinima, Sample, Window, window::thin};
 
 /// What became of a probe without an echo.
@@ -104,39 +104,43 @@ impl ProbeSession {
     }
 
     /// Upwards in the order in which probes came to the reflector, downwards in the order in which
-    /// echoes came here.
+    /// echoes came here. Answers that tell nothing of the far end have no jitter by direction.
     fn feed_jitter(&mut self, arrivals: &[Arrived]) {
-        for a in arrivals {
+        let told = arrivals.iter().filter_map(|a| Some((a.there?, a.sample.rtt_us)));
+        let mut there: Vec<There> = Vec::new();
+        for (at, rtt_us) in told {
             self.jitter_down
-                .push(a.clocks, i64::from(a.sample.rtt_us).saturating_sub(a.up_us));
+                .push(at.clocks, i64::from(rtt_us).saturating_sub(at.up_us));
+            there.push(at);
         }
-        let mut there: Vec<_> = arrivals.iter().collect();
-        there.sort_by_key(|a| (arrivals.iter().position(|b| b.epoch == a.epoch), a.count));
-        for a in there {
-            self.jitter_up.push(a.clocks, a.up_us);
+        let epochs: Vec<_> = there.iter().map(|t| t.epoch).collect();
+        there.sort_by_key(|t| (epochs.iter().position(|&e| e == t.epoch), t.count));
+        for t in there {
+            self.jitter_up.push(t.clocks, t.up_us);
         }
     }
 }
 
 /// The samples in the order of sending, and the least raw values between the newest probe's two clocks.
 fn samples_of(arrivals: &[Arrived]) -> (Vec<Sample>, Option<RawMinima>) {
-    let newest = arrivals.iter().max_by_key(|a| a.sample.seq).map(|a| a.clocks);
+    let told = arrivals.iter().filter_map(|a| Some((a.sample.seq, a.there?)));
+    let newest = told.max_by_key(|(seq, _)| *seq).map(|(_, there)| there.clocks);
     let mut raw: Option<RawMinima> = None;
     let mut samples = Vec::with_capacity(arrivals.len());
     for a in arrivals {
-        if Some(a.clocks) != newest {
+        let Some(there) = a.there.filter(|t| Some(t.clocks) == newest) else {
             samples.push(Sample {
                 up_us: None,
                 ..a.sample
             });
             continue;
-        }
+        };
         samples.push(a.sample);
         let one = RawMinima {
-            clocks: a.clocks,
-            up_us: a.up_us,
+            clocks: there.clocks,
+            up_us: there.up_us,
             up_at: a.at,
-            down_us: i64::from(a.sample.rtt_us).saturating_sub(a.up_us),
+            down_us: i64::from(a.sample.rtt_us).saturating_sub(there.up_us),
             down_at: a.at,
         };
         raw = Some(raw.map_or(one, |least| least.and(one)));

@@ -474,3 +474,41 @@ fn a_route_probe_yields_each_link() {
     let w = close(&mut s);
     assert_eq!(w.step(1).map(|s| s.p50_us), Some(18_000));
 }
+
+#[test]
+fn an_answer_without_a_clock_or_count_is_a_round_trip_and_its_losses_have_no_direction() {
+    let config = SessionConfig {
+        doubt_for: Duration::ZERO,
+        ..SessionConfig::default()
+    };
+    let mut s = ProbeSession::new(ID, 7, config);
+    let probes: Vec<_> = (0..4).map(|i| send(&mut s, 100 + i * 100)).collect();
+    let outcome = s.on_answer(ms(130), probes[0].seq);
+    assert!(
+        matches!(outcome, EchoOutcome::Sample(sample) if sample.rtt_us == 30_000 && sample.up_us.is_none()),
+        "{outcome:?}"
+    );
+    // The second is lost between two that came: with a count that would be known.
+    assert!(matches!(
+        s.on_answer(ms(340), probes[2].seq),
+        EchoOutcome::Sample(_)
+    ));
+    assert_eq!(s.on_answer(ms(341), probes[2].seq), EchoOutcome::Duplicate);
+    assert_eq!(s.on_answer(ms(341), probes[3].seq + 1), EchoOutcome::Unknown);
+    let late = s.on_answer(
+        ms(400) + s.config().tmax + Duration::from_millis(1),
+        probes[3].seq,
+    );
+    assert!(matches!(late, EchoOutcome::Late { .. }), "{late:?}");
+    assert_eq!(s.next_close(), Some(ms(4_000)), "nothing more can be learnt");
+    let window = close(&mut s);
+    let l = window.ledger;
+    assert_eq!(
+        (l.sent, l.received, l.late, l.lost_unknown, l.lost_up, l.lost_down),
+        (4, 2, 1, 1, 0, 0)
+    );
+    assert_eq!(
+        (window.raw, window.jitter_up_us, window.jitter_down_us),
+        (None, None, None)
+    );
+}
