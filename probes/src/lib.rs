@@ -25,6 +25,7 @@ mod session;
 mod stall;
 pub mod stamp;
 pub mod surroundings;
+pub mod target;
 pub mod tiers;
 mod time;
 pub mod trace;

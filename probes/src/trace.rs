@@ -32,6 +32,8 @@ mod control;
 #[cfg(all(feature = "trace", target_os = "linux"))]
 mod drive;
 #[cfg(all(feature = "trace", target_os = "linux"))]
+mod echo;
+#[cfg(all(feature = "trace", target_os = "linux"))]
 mod packet;
 #[cfg(all(feature = "trace", target_os = "linux"))]
 mod socket;
@@ -49,6 +51,7 @@ pub use self::{
 #[cfg(all(feature = "trace", target_os = "linux"))]
 pub use self::{
     drive::{TraceError, Tracing, Wanted},
+    echo::{EchoSocket, NoEcho},
     socket::{Method, Refused},
     sys::reverse_name,
 };

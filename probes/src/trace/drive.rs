@@ -49,7 +49,7 @@ pub enum TraceError {
     Wait(#[source] io::Error),
 }
 
-fn list(refused: &[Refused]) -> String {
+pub(super) fn list(refused: &[Refused]) -> String {
     let texts: Vec<_> = refused.iter().map(ToString::to_string).collect();
     texts.join("; ")
 }
@@ -199,7 +199,7 @@ impl Tracing {
 
 /// When an answer arrived: its stamp as an age, if that makes sense. Between the stamp and now this
 /// process may have waited for its turn.
-fn arrival(stamp_ns: Option<i64>, now: Mono, wall: Wall) -> Mono {
+pub(super) fn arrival(stamp_ns: Option<i64>, now: Mono, wall: Wall) -> Mono {
     let age = stamp_ns
         .and_then(|ns| wall.as_micros().checked_mul(1_000)?.checked_sub(ns))
         .and_then(|ns| u64::try_from(ns).ok())

@@ -165,8 +165,9 @@ impl Channel {
         result
     }
 
-    /// Takes what has arrived, a bounded lot of it, with the kernel's stamps (wall clock, ns).
-    pub fn receive(&self, mut take: impl FnMut(Answer, Option<i64>)) {
+    /// Takes what has arrived, a bounded lot of it, with the kernel's stamps (wall clock, ns). Whether that
+    /// was all.
+    pub fn receive(&self, mut take: impl FnMut(Answer, Option<i64>)) -> bool {
         let mut left = BATCH;
         let queues: &[i32] = match self.method {
             Method::Udp | Method::Icmp => &[libc::MSG_ERRQUEUE, 0],
@@ -175,7 +176,7 @@ impl Channel {
         for &queue in queues {
             loop {
                 if left == 0 {
-                    return;
+                    return false;
                 }
                 left -= 1;
                 match self.read(queue) {
@@ -190,6 +191,7 @@ impl Channel {
                 }
             }
         }
+        true
     }
 
     fn read(&self, queue: i32) -> io::Result<(Option<Answer>, Option<i64>)> {
