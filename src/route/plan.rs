@@ -7,7 +7,8 @@
 //!    as one of them works: another exit is another source address for the target.
 //! 2. A leg without a plan, or with another far end than before, takes the best.
 //! 3. A primary that is no candidate is left at once, for a standby while no route is measured.
-//! 4. In the leg's first minute the best is taken whenever more routes are measured than were.
+//! 4. In the leg's first minute the best is taken whenever more routes are measured than were, or the target,
+//!    which was not.
 //! 5. A primary of which nothing is known any more is left for a measured one.
 //! 6. A primary in breach, or spoilt by loss, is left for the best route without either that is not held
 //!    down, if chance does not explain the difference; one spoilt by loss for one of better quality where
@@ -133,6 +134,10 @@ pub fn plan_leg(snapshot: &Snapshot<'_>, now: Wall, leg: &Leg<'_>, memory: &mut 
         }
     };
     if let Some((to, cause)) = moved {
+        if next.reason.cause == Cause::TargetUnmeasured && cause != Cause::TargetUnmeasured {
+            // Routes counted as measured without their last link.
+            next.measured = 0;
+        }
         note_move(memory, &next, to.route, &cause, now);
         let rejected = candidates.ranked.iter().find(|x| x.route != to.route);
         next.reason = Reason {
@@ -225,14 +230,20 @@ fn decide(
         return Some((to, why_unusable(snapshot, &from)));
     }
     let settling = now < current.began + SETTLING;
-    if settling && candidates.measured > current.measured {
+    let target_news = current.reason.cause == Cause::TargetUnmeasured
+        && matches!(leg.to, FarEnd::Target(target) if snapshot.target_measured(target));
+    if settling && (target_news || candidates.measured > current.measured) {
         let best = candidates.ranked.first()?;
         let first = match first_cause(snapshot, leg, best, None) {
             Cause::Initial => Cause::MoreMeasured,
             other => other,
         };
         // What was chosen blind and proves best has a reason now.
-        let blind = current.reason.cause == Cause::Unmeasured && first != Cause::Unmeasured;
+        let blind = match current.reason.cause {
+            Cause::Unmeasured => first != Cause::Unmeasured,
+            Cause::TargetUnmeasured => target_news && first != Cause::Unmeasured,
+            _ => false,
+        };
         return (best.route != from || blind).then(|| (best.clone(), first));
     }
     let expected = snapshot.expect(leg.from, &from, leg.to);

@@ -486,6 +486,31 @@ fn an_unmeasured_target_is_said() {
 }
 
 #[test]
+fn an_exit_that_was_chosen_before_the_target_was_measured_is_chosen_again_in_the_first_minute() {
+    for (late, exit) in [(3, 1), (70, 2)] {
+        let target = "sfu:1".to_owned();
+        let mut world = World::new(2, FarEnd::Target(target.clone()));
+        let world_now = |world: &mut World| {
+            world.mine(&[50, 40]);
+            world.mesh(2, 4);
+        };
+        world_now(&mut world);
+        assert_eq!(world.plan().reason.cause, Cause::TargetUnmeasured);
+        world.now += late;
+        world_now(&mut world);
+        world.link(LinkKey::EdgeTarget(e(2), target.clone()), 80);
+        let plan = world.plan();
+        assert_eq!(plan.primary, Some(route(&[2])), "the only exit that knows");
+        let told = plan.reason.cause != Cause::TargetUnmeasured;
+        assert_eq!(told, late < 60, "{:?}", plan.reason);
+        // The other edge measures it a second later, and is nearer.
+        world.now += 1;
+        world.link(LinkKey::EdgeTarget(e(1), target), 10);
+        assert_eq!(world.primary().exit(), Some(e(exit)), "{late} s after the class began");
+    }
+}
+
+#[test]
 fn memory_survives_a_restart() {
     let mut world = pair(2);
     world.mine(&[50, 60]);
