@@ -7,13 +7,16 @@ mod layers;
 use std::{
     fmt,
     net::SocketAddr,
+    num::NonZeroU16,
     path::{Path, PathBuf},
 };
 
+use corridor_probes::target::Method;
 pub use defaults::*;
 use layers::section;
 
 pub use crate::metered::Metered;
+use crate::targets::{self, Net};
 
 /// Everything that can be configured. What is `None` was not said; its default depends on where the
 /// service runs (see [`defaults`]).
@@ -22,6 +25,7 @@ pub struct Config {
     pub agent: Agent,
     pub edge: Edge,
     pub controller: Controller,
+    pub targets: Targets,
     pub log: Log,
 }
 
@@ -105,6 +109,18 @@ section! {
 }
 
 section! {
+    /// `[targets]`: how this machine measures the targets of classes.
+    pub struct Targets {
+        /// Ranges of addresses that are measured though they are loopback, private, this machine's own and so on.
+        allow: Vec<Net>,
+        /// Those that may be used, of stamp, stun, icmp and tcp; all unless said.
+        methods: Vec<Method>,
+        /// Port that TCP connections are opened to where nothing else answers; none without it.
+        tcp_port: NonZeroU16,
+    }
+}
+
+section! {
     /// `[log]`
     pub struct Log {
         /// A filter as in `RUST_LOG`, which overrides it.
@@ -179,9 +195,10 @@ impl Config {
                 "agent" => config.agent = Agent::from_table(name, section, &mut problems),
                 "edge" => config.edge = Edge::from_table(name, section, &mut problems),
                 "controller" => config.controller = Controller::from_table(name, section, &mut problems),
+                "targets" => config.targets = Targets::from_table(name, section, &mut problems),
                 "log" => config.log = Log::from_table(name, section, &mut problems),
                 _ => problems.push(format!(
-                    "{name}: unknown section (there are agent, edge, controller, log)"
+                    "{name}: unknown section (there are agent, edge, controller, targets, log)"
                 )),
             }
         }
@@ -232,6 +249,18 @@ impl Config {
                     "{path}: at least {MIN_BUDGET_KBPS}, or nothing can be measured"
                 ));
             }
+        }
+    }
+}
+
+impl Targets {
+    /// With the defaults for what was not said.
+    pub fn settings(&self) -> targets::Settings {
+        let default = targets::Settings::default();
+        targets::Settings {
+            allow: self.allow.clone().unwrap_or(default.allow),
+            methods: self.methods.clone().unwrap_or(default.methods),
+            tcp_port: self.tcp_port.or(default.tcp_port),
         }
     }
 }
@@ -305,6 +334,8 @@ mod tests {
             &[
                 ("CORRIDOR_EDGE_DRAIN_S", "soon"),
                 ("CORRIDOR_EDGE_STAMP", "862"),
+                ("CORRIDOR_TARGETS_ALLOW", "10.0.0.0/33"),
+                ("CORRIDOR_TARGETS_METHODS", "stun,media"),
             ],
         )
         .unwrap_err();
@@ -317,13 +348,15 @@ mod tests {
             "egde",
             "edge.drain_s",
             "edge.stamp",
+            "targets.allow",
+            "targets.methods",
         ] {
             assert!(
                 problems.iter().any(|p| p.starts_with(&format!("{path}:"))),
                 "{path} in {problems:?}"
             );
         }
-        assert_eq!(problems.len(), 8, "{problems:?}");
+        assert_eq!(problems.len(), 10, "{problems:?}");
     }
 
     #[test]

@@ -26,4 +26,5 @@ pub mod spool;
 pub mod stamp;
 pub mod store;
 mod surroundings;
+pub mod targets;
 pub mod transport;

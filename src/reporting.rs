@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use corridor_probes::{AgentId, BootId, EdgeId, Ledger, Mono, Route, Wall, Window, samples};
+use corridor_probes::{AgentId, BootId, EdgeId, Ledger, Mono, Route, Wall, Window, samples, target::Method};
 
 use crate::proto;
 
@@ -17,6 +17,24 @@ pub enum About {
         route: Route,
         far: Option<AgentId>,
     },
+    /// The link to a target, `host:port`.
+    Target { target: String, by: By },
+}
+
+/// How a target was measured.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    Method(Method),
+    /// Not at all.
+    Nothing(Vec<Unmeasured>),
+}
+
+/// Why a target is not measured.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unmeasured {
+    /// A method's word, or `address`.
+    pub what: String,
+    pub why: String,
 }
 
 /// One second of one link or route, ready to be kept and sent.
@@ -145,9 +163,15 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             far.map_or(0, |a| a.0),
             None,
         ),
+        About::Target { target, by } => (
+            proto::window::Of::Target(target_message(target, by)),
+            String::new(),
+            0,
+            Some(ledger(&closed.total)),
+        ),
     };
     let links = match &closed.about {
-        About::Link(_) => 0,
+        About::Link(_) | About::Target { .. } => 0,
         About::Route { route, far, .. } => route.len() + usize::from(far.is_some()),
     };
     proto::Window {
@@ -179,6 +203,24 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             .collect(),
         has_raw: window.raw.is_some(),
         total,
+    }
+}
+
+fn target_message(target: &str, by: &By) -> proto::Target {
+    let (method, unmeasured) = match by {
+        By::Method(method) => (method.word(), &[][..]),
+        By::Nothing(whys) => ("", whys.as_slice()),
+    };
+    proto::Target {
+        name: target.to_owned(),
+        method: method.to_owned(),
+        unmeasured: unmeasured
+            .iter()
+            .map(|u| proto::Unmeasured {
+                what: u.what.clone(),
+                why: u.why.clone(),
+            })
+            .collect(),
     }
 }
 

@@ -103,6 +103,7 @@ pub fn from_record(record: &ClassRecord) -> ClassStatus {
         quality: Quality::Unknown,
         hub: None,
         target: record.target.clone(),
+        target_links: Vec::new(),
         budget_ms: f64::from(record.budget_us) / 1e3,
         budget_on: record.budget_on,
         protect: record.protect,

@@ -186,7 +186,8 @@ pub struct Rtt {
     pub p95: f64,
 }
 
-/// One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`.
+/// One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`. The link to a target, `to`
+/// being `target:HOST:PORT`, is both directions in one: where something was lost is not known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LinkStatus {
     pub from: String,
@@ -217,6 +218,35 @@ pub struct LinkStatus {
     /// Age of the newest window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_s: Option<f64>,
+    /// By what a target is measured: `stamp`, `stun`, `icmp` or `tcp`; absent while it is not, and on other
+    /// links. By `tcp` losses are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+}
+
+/// How a class's target is measured from one edge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TargetStatus {
+    pub edge: String,
+    /// `stamp`, `stun`, `icmp` or `tcp`; absent while it is not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// In which direction the method's round trips err from the media's, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<Rtt>,
+    /// Seconds since the newest window.
+    pub age_s: f64,
+    /// While it is not measured: why.
+    pub unmeasured: Vec<UnmeasuredReason>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UnmeasuredReason {
+    /// A method, or `address`.
+    pub what: String,
+    pub why: String,
 }
 
 /// How a participant, or a class, is doing.
@@ -245,6 +275,10 @@ pub struct ClassStatus {
     pub hub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// How the target is measured from the edges that planned routes lead out of; while there are none, from
+    /// all, 16 at most.
+    #[serde(default)]
+    pub target_links: Vec<TargetStatus>,
     pub budget_ms: f64,
     pub budget_on: BudgetOn,
     pub protect: Protect,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     api::model::{
-        ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, ParticipantTimeline, Point, Timeline,
-        Trace,
+        ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, ParticipantTimeline, Point,
+        TargetStatus, Timeline, Trace,
     },
     store::records::{BudgetOn, Outcome, Protect, Role},
 };
@@ -249,6 +249,11 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
         quality(class.quality),
         class.budget_ms,
     ))?;
+    if let Some(target) = &class.target {
+        for link in &class.target_links {
+            output::line(format!("target {target} from {}: {}", link.edge, measured(link)))?;
+        }
+    }
     for participant in &class.participants {
         let role = format!("{:?}", participant.role).to_lowercase();
         output::line(format!(
@@ -330,6 +335,20 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn measured(link: &TargetStatus) -> String {
+    match (&link.method, &link.bias) {
+        (Some(method), Some(bias)) => format!(
+            "rtt p50 {} p95 {} ms by {method} ({bias})",
+            output::ms(link.rtt_ms.map(|r| r.p50)),
+            output::ms(link.rtt_ms.map(|r| r.p95)),
+        ),
+        _ => {
+            let whys = link.unmeasured.iter().map(|u| format!("{}: {}", u.what, u.why));
+            format!("unmeasured: {}", whys.collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 /// Runs of windows of one quality on one route, a line each: what support reads first.

@@ -112,19 +112,20 @@ impl Args {
 impl RunArgs {
     fn run(self, config: &Config) -> Result<(), Failure> {
         daemon::start_logging(&config.log, "info").map_err(Failure::Usage)?;
-        let mut edge_config = config.edge.clone();
+        let mut config = config.clone();
+        let edge_config = &mut config.edge;
         if !self.listen.is_empty() {
             edge_config.listen = Some(self.listen);
         }
         edge_config.stamp = self.stamp.or(edge_config.stamp);
-        edge_config.stamp_key = self.stamp_key.or(edge_config.stamp_key);
+        edge_config.stamp_key = self.stamp_key.or(edge_config.stamp_key.take());
         if edge_config.stamp_key.is_some() && edge_config.stamp.is_none() {
             return Err(Failure::usage("a key for nothing: --stamp-key goes with --stamp"));
         }
         let runtime = service::runtime()?;
         if self.standalone {
             let data = self.data.or_else(|| config.edge.data.clone());
-            return runtime.block_on(run_standalone(data, edge_config));
+            return runtime.block_on(run_standalone(data, config.edge));
         }
         let data = self
             .data
@@ -132,7 +133,7 @@ impl RunArgs {
             .unwrap_or_else(|| default_data("edge"));
         runtime.block_on(async {
             let stop = daemon::stop_signal();
-            let edge = EdgeService::start(daemon::system()?, data, &edge_config)?;
+            let edge = EdgeService::start(daemon::system()?, data, &config)?;
             tracing::info!(name = %edge.name, listen = ?edge.local_addrs(), "edge runs");
             if let Some(address) = edge.stamp_addr() {
                 tracing::info!(%address, "STAMP is answered");

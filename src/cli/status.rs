@@ -79,7 +79,7 @@ impl Args {
         output::line(section("links", status.links.len()))?;
         output::line(output::table(
             [
-                "FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "KEPT OUT", "AGE s",
+                "FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "KEPT OUT", "AGE s", "BY",
             ],
             status.links.into_iter().map(|l| {
                 [
@@ -92,6 +92,7 @@ impl Args {
                     l.lost.to_string(),
                     output::percent(l.kept_out),
                     output::ms(l.age_s),
+                    l.method.unwrap_or_else(|| "-".into()),
                 ]
             }),
         ))?;

@@ -43,7 +43,7 @@ pub(super) fn overlay(table: &mut toml::Table, environment: impl IntoIterator<It
             continue;
         };
         let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
-        if !["agent", "edge", "controller", "log"].contains(&section.as_str()) {
+        if !["agent", "edge", "controller", "targets", "log"].contains(&section.as_str()) {
             continue;
         }
         let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
@@ -55,7 +55,7 @@ pub(super) fn overlay(table: &mut toml::Table, environment: impl IntoIterator<It
 }
 
 /// Keys that hold lists: in the environment their items are separated by commas.
-const LISTS: &[&str] = &["listen", "advertise"];
+const LISTS: &[&str] = &["listen", "advertise", "allow", "methods"];
 
 fn value(key: &str, text: &str) -> toml::Value {
     if LISTS.contains(&key) {

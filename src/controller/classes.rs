@@ -1,6 +1,9 @@
 //! The life of a class: scheduled, live, ended; who is in it, who was lost, how it went.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corridor_probes::Wall;
 
@@ -16,6 +19,8 @@ pub const MAX_PARTICIPANTS: usize = 1_000;
 pub const MAX_NAME: usize = 128;
 /// Budgets that make sense for people talking.
 const BUDGETS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(2);
+/// A class's target is measured from this long before it begins.
+const MEASURE_BEFORE: Duration = Duration::from_secs(300);
 /// A class that ends this much before its planned end was cut short.
 const EARLY: Duration = Duration::from_secs(300);
 
@@ -153,6 +158,25 @@ impl Classes {
 
     pub fn iter(&self) -> impl Iterator<Item = &ClassRecord> {
         self.classes.values().map(|c| &c.record)
+    }
+
+    /// The targets of classes that are live, or begin so soon that it should be known by then how far they
+    /// are: each once, live classes' first.
+    pub fn targets(&self, now: Wall) -> Vec<String> {
+        let soon = |c: &&ClassRecord| {
+            c.state == ClassState::Scheduled && c.start.is_some_and(|start| start <= now + MEASURE_BEFORE)
+        };
+        let live = self.iter().filter(|c| c.state == ClassState::Live);
+        let mut targets: Vec<String> = Vec::new();
+        let mut known = BTreeSet::new();
+        for class in live.chain(self.iter().filter(soon)) {
+            if let Some(target) = &class.target
+                && known.insert(target.as_str())
+            {
+                targets.push(target.clone());
+            }
+        }
+        targets
     }
 
     /// Whether a participant is lost now.

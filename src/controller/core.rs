@@ -75,6 +75,8 @@ pub struct Core {
     told: BTreeMap<AgentId, Told>,
     /// Pairs of edges in a live plan, as the mesh was last told.
     busy: BTreeSet<(EdgeId, EdgeId)>,
+    /// The targets that edges were last told to measure.
+    targets: Vec<String>,
     revocations: u64,
     out: VecDeque<Output>,
 }
@@ -108,6 +110,7 @@ impl Core {
             counters: Counters::default(),
             told: BTreeMap::new(),
             busy: BTreeSet::new(),
+            targets: Vec::new(),
             // Grows over restarts too, so that an edge never takes an older list for a newer one.
             revocations: u64::try_from(now.wall.as_micros()).unwrap_or(0),
             out: VecDeque::new(),
@@ -147,6 +150,7 @@ impl Core {
         }
         let revocations = self.revocation_list();
         self.tell_edge(id, controller_to_edge::Body::Revocations(revocations));
+        self.tell_targets_to(id);
         if !was_up {
             self.edge_back(id, event::edge(now.wall, "edge_up", &name, "is connected"));
         }
@@ -428,6 +432,7 @@ impl Core {
 
     /// Turns what is known into plans; tells agents whose plans changed, and edges which pairs matter.
     fn replan(&mut self, now: Now) {
+        self.tell_targets(now.wall);
         let changes = self.planner.update(&self.classes, &self.agents, &self.edges, now);
         let mut agents = BTreeSet::new();
         for change in changes {
@@ -537,6 +542,29 @@ impl Core {
             let mesh = self.edges.mesh(id, &self.busy, &self.settings);
             self.tell_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
+    }
+
+    /// Tells every edge which targets to measure, if they are others than before.
+    fn tell_targets(&mut self, now: Wall) {
+        let targets = self.classes.targets(now);
+        if targets == self.targets {
+            return;
+        }
+        self.targets = targets;
+        let ids: Vec<_> = self
+            .edges
+            .iter()
+            .filter(|e| e.connection.is_some())
+            .map(|e| e.record.id)
+            .collect();
+        for id in ids {
+            self.tell_targets_to(id);
+        }
+    }
+
+    fn tell_targets_to(&mut self, id: EdgeId) {
+        let targets = self.targets.clone();
+        self.tell_edge(id, controller_to_edge::Body::Targets(proto::Targets { targets }));
     }
 
     fn tell_revocations(&mut self) {

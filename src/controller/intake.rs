@@ -2,19 +2,32 @@
 //! things that do not exist, or counts what cannot be, is left out and counted; times to come are taken
 //! for now.
 
-use corridor_probes::{EdgeId, Wall};
+use corridor_probes::{EdgeId, Wall, target::Method};
 
 use super::{edges::Edges, links};
-use crate::proto::{self, window};
+use crate::{
+    proto::{self, window},
+    targets::MAX_NAME,
+};
 
 /// What an agent or edge says of itself is kept to this many characters.
 const MAX_TEXT: usize = 64;
+/// Why a target is not measured: a method, or the address, each once.
+const MAX_REASONS: usize = Method::ALL.len() + 1;
+/// Such a reason is a sentence.
+const MAX_REASON: usize = 240;
 
 /// Drops what cannot be, in place; answers how many windows that were.
 pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
     let before = report.windows.len();
     report.windows.retain(|w| names_edges(w, edges) && adds_up(w));
     for window in &mut report.windows {
+        if let Some(window::Of::Target(target)) = &mut window.of {
+            for unmeasured in &mut target.unmeasured {
+                unmeasured.what = text(&unmeasured.what);
+                unmeasured.why = bounded(&unmeasured.why, MAX_REASON);
+            }
+        }
         if links::end(window) > now {
             window.start_us = now.as_micros() - i64::from(window.length_ms) * 1_000;
         }
@@ -40,7 +53,11 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
 
 /// A text from outside: bounded, and without control characters, which terminals would obey.
 pub fn text(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+    bounded(text, MAX_TEXT)
+}
+
+fn bounded(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
 /// A share such as CPU use; `None` where it is no number, or below 0.
@@ -56,8 +73,16 @@ fn names_edges(window: &proto::Window, edges: &Edges) -> bool {
     match &window.of {
         Some(window::Of::Edge(id)) => known(*id),
         Some(window::Of::Route(route)) => route.edges.iter().copied().all(known),
+        Some(window::Of::Target(target)) => is_target(target),
         None => false,
     }
+}
+
+/// A name that can be one, a method that there is or none, and no more reasons than there can be.
+fn is_target(target: &proto::Target) -> bool {
+    let named = (1..=MAX_NAME).contains(&target.name.len()) && !target.name.contains(char::is_control);
+    let measured = target.method.is_empty() || Method::from_word(&target.method).is_some();
+    named && measured && target.unmeasured.len() <= MAX_REASONS
 }
 
 /// No more fates than probes; afterwards sums of any of them fit.
@@ -112,6 +137,13 @@ mod tests {
                 edges: edges.to_vec(),
             })
         };
+        let target = |name: &str, method: &str, reasons: usize| {
+            window::Of::Target(proto::Target {
+                name: name.to_owned(),
+                method: method.to_owned(),
+                unmeasured: vec![proto::Unmeasured::default(); reasons],
+            })
+        };
         for (window, is_kept) in [
             (window(window::Of::Edge(1), 10, 9, 1), true),
             (window(window::Of::Edge(1), 10, 9, 2), false),
@@ -122,6 +154,13 @@ mod tests {
             (window(route(&[1]), 1, 1, 0), true),
             (window(route(&[1, 2]), 1, 1, 0), false),
             (proto::Window::default(), false),
+            (window(target("sfu:1", "stun", 0), 10, 9, 1), true),
+            (window(target("sfu:1", "stun", 0), 10, 9, 2), false),
+            (window(target("sfu:1", "", 5), 0, 0, 0), true),
+            (window(target("sfu:1", "", 6), 0, 0, 0), false),
+            (window(target("sfu:1", "guess", 0), 10, 9, 1), false),
+            (window(target("", "stun", 0), 10, 9, 1), false),
+            (window(target("a\n:1", "stun", 0), 10, 9, 1), false),
         ] {
             let mut report = proto::Report {
                 windows: vec![window.clone()],

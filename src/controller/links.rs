@@ -8,7 +8,7 @@ use std::{
 
 use corridor_probes::{
     AgentId, ClockConfig, EdgeId, Mono, OneWay, Route, Sample, Wall, Way, longer, percentile_of_sorted,
-    samples,
+    samples, target::Method,
 };
 
 use super::clocks::{Clocks, EdgeClock, OwnClock, Seen};
@@ -43,6 +43,8 @@ pub struct Link {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     pub sent: u64,
+    /// Probes whose answer came in time.
+    pub received: u64,
     pub lost_up: u64,
     /// Probes that came to the reflector, each of which it answered.
     pub answered: u64,
@@ -73,6 +75,8 @@ struct Ends {
 #[derive(Debug, Default)]
 pub struct Links {
     links: BTreeMap<(Reporter, EdgeId), Link>,
+    /// By `host:port` of the target first.
+    targets: BTreeMap<(String, Reporter), Link>,
     routes: BTreeMap<(AgentId, String), BTreeMap<Route, RouteWindow>>,
     clocks: Clocks,
     /// Samples or routes that could not be read.
@@ -93,6 +97,7 @@ impl Links {
             match &window.of {
                 Some(window::Of::Edge(id)) => self.take_link(from, report.boot, *id, window),
                 Some(window::Of::Route(route)) => self.take_route(from, report.boot, route, window),
+                Some(window::Of::Target(target)) => self.take_target(from, report.boot, target, window),
                 None => self.malformed += 1,
             }
         }
@@ -109,31 +114,17 @@ impl Links {
             self.clocks
                 .observe(from, own_clock(boot, window), edge_clock(edge, window), &seen);
         }
-        let at = end(window);
-        match self.links.get_mut(&(from, edge)) {
-            Some(link) if link.at > at => {}
-            Some(link) => {
-                if (link.boot, link.session) != (boot, window.session) {
-                    link.before = link.totals();
-                    (link.boot, link.session) = (boot, window.session);
-                }
-                // A window without samples keeps the last delays known, with their age.
-                link.at = at;
-                link.window = window.clone();
-                link.rtts = rtts;
-            }
-            None => {
-                let link = Link {
-                    at,
-                    window: window.clone(),
-                    rtts,
-                    boot,
-                    session: window.session,
-                    before: Totals::default(),
-                };
-                self.links.insert((from, edge), link);
-            }
-        }
+        take(&mut self.links, (from, edge), boot, window, rtts);
+    }
+
+    /// The clocks of targets are not compared: only some methods show one.
+    fn take_target(&mut self, from: Reporter, boot: u64, target: &proto::Target, window: &proto::Window) {
+        let Some(mut rtts) = round_trips(&window.samples) else {
+            self.malformed += 1;
+            return;
+        };
+        rtts.sort_unstable();
+        take(&mut self.targets, (target.name.clone(), from), boot, window, rtts);
     }
 
     fn take_route(&mut self, from: Reporter, boot: u64, route: &proto::Route, window: &proto::Window) {
@@ -166,6 +157,7 @@ impl Links {
     pub fn forget(&mut self, before: Wall, live: impl Fn(&str) -> bool) {
         self.routes.retain(|(_, class), _| live(class));
         self.links.retain(|_, link| link.at >= before);
+        self.targets.retain(|_, link| link.at >= before);
         let measured: BTreeSet<AgentId> = self
             .links
             .keys()
@@ -184,6 +176,13 @@ impl Links {
 
     pub fn iter(&self) -> impl Iterator<Item = (Reporter, EdgeId, &Link)> {
         self.links.iter().map(|(&(from, edge), link)| (from, edge, link))
+    }
+
+    /// The links to all targets.
+    pub fn targets(&self) -> impl Iterator<Item = (&str, Reporter, &Link)> {
+        self.targets
+            .iter()
+            .map(|((target, from), link)| (target.as_str(), *from, link))
     }
 
     /// Median round trip of an agent's link.
@@ -237,6 +236,35 @@ impl From<OneWay> for OneWayMs {
     }
 }
 
+/// Takes a window into the map, if it is the newest of its link.
+fn take<K: Ord>(links: &mut BTreeMap<K, Link>, key: K, boot: u64, window: &proto::Window, rtts: Vec<u32>) {
+    let at = end(window);
+    match links.get_mut(&key) {
+        Some(link) if link.at > at => {}
+        Some(link) => {
+            if (link.boot, link.session) != (boot, window.session) {
+                link.before = link.totals();
+                (link.boot, link.session) = (boot, window.session);
+            }
+            // A window without samples keeps the last delays known, with their age.
+            link.at = at;
+            link.window = window.clone();
+            link.rtts = rtts;
+        }
+        None => {
+            let link = Link {
+                at,
+                window: window.clone(),
+                rtts,
+                boot,
+                session: window.session,
+                before: Totals::default(),
+            };
+            links.insert(key, link);
+        }
+    }
+}
+
 /// What a window says of two clocks.
 fn seen(window: &proto::Window, ascending_rtts: &[u32]) -> Option<Seen> {
     if !window.has_raw {
@@ -279,6 +307,7 @@ impl Link {
         let unknown = l.lost_unknown;
         Totals {
             sent: self.before.sent + u64::from(l.sent),
+            received: self.before.received + u64::from(l.received),
             lost_up: self.before.lost_up + u64::from(l.lost_up),
             answered: self.before.answered
                 + u64::from(l.sent.saturating_sub(l.lost_up).saturating_sub(unknown)),
@@ -288,6 +317,23 @@ impl Link {
 
     pub fn rtt_ms(&self) -> Option<Rtt> {
         rtt_ms(&self.rtts)
+    }
+
+    /// By what a target is measured; `None` while it is not, and of other links.
+    pub fn method(&self) -> Option<Method> {
+        Method::from_word(&self.target()?.method)
+    }
+
+    /// Why a target is not measured.
+    pub fn unmeasured(&self) -> &[proto::Unmeasured] {
+        self.target().map_or(&[], |t| &t.unmeasured)
+    }
+
+    fn target(&self) -> Option<&proto::Target> {
+        match &self.window.of {
+            Some(window::Of::Target(target)) => Some(target),
+            _ => None,
+        }
     }
 }
 
@@ -338,6 +384,20 @@ pub fn losses(ledger: &proto::Ledger) -> (Option<f64>, Option<f64>) {
 /// Share of the answers whose times were not to be trusted.
 pub fn kept_out(ledger: &proto::Ledger) -> Option<f64> {
     (ledger.received > 0).then(|| f64::from(ledger.excluded) / f64::from(ledger.received))
+}
+
+/// The counts of a target's window that say something of the link: all, or by a method that hides losses those
+/// of answers; `None` of a window that says nothing.
+pub fn counted(target: &proto::Target, ledger: proto::Ledger) -> Option<proto::Ledger> {
+    let method = Method::from_word(&target.method)?;
+    if method.counts_losses() {
+        return Some(ledger);
+    }
+    (ledger.received > 0).then(|| proto::Ledger {
+        sent: ledger.received,
+        received: ledger.received,
+        ..proto::Ledger::default()
+    })
 }
 
 /// When a window ended, in the controller's time.

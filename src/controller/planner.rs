@@ -126,29 +126,38 @@ impl Planner {
         let is_idle = matches!(from, Reporter::Agent(_)) && report.legs.is_empty();
         let least = if is_idle { IDLE_CYCLE } else { Duration::ZERO };
         for window in &report.windows {
-            let Some(window::Of::Edge(id)) = window.of else {
-                continue;
-            };
-            let Some(edge) = u16::try_from(id).ok().and_then(EdgeId::new) else {
-                continue;
-            };
             let age = now.wall.since(links::end(window));
             if age >= STALE_MAX {
                 continue;
             }
-            let key = match from {
-                Reporter::Agent(agent) => {
-                    if age < NOW && !self.restored.is_empty() {
-                        self.told_now.insert(agent);
-                    }
-                    LinkKey::AgentEdge(agent, edge)
+            let ledger = window.ledger.unwrap_or_default();
+            let (key, ledger) = match (&window.of, from) {
+                (Some(window::Of::Edge(id)), from) => {
+                    let Some(edge) = u16::try_from(*id).ok().and_then(EdgeId::new) else {
+                        continue;
+                    };
+                    let key = match from {
+                        Reporter::Agent(agent) => {
+                            if age < NOW && !self.restored.is_empty() {
+                                self.told_now.insert(agent);
+                            }
+                            LinkKey::AgentEdge(agent, edge)
+                        }
+                        Reporter::Edge(other) => LinkKey::edges(other, edge),
+                    };
+                    (key, ledger)
                 }
-                Reporter::Edge(other) => LinkKey::edges(other, edge),
+                (Some(window::Of::Target(target)), Reporter::Edge(edge)) => {
+                    let Some(ledger) = links::counted(target, ledger) else {
+                        continue;
+                    };
+                    (LinkKey::EdgeTarget(edge, target.name.clone()), ledger)
+                }
+                _ => continue,
             };
             let rtts: Vec<u32> = samples::decode(&window.samples)
                 .map(|samples| samples.into_iter().map(|s| s.rtt_us).collect())
                 .unwrap_or_default();
-            let ledger = window.ledger.unwrap_or_default();
             self.links.observe(
                 key,
                 &Observation {

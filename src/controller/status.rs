@@ -1,6 +1,7 @@
 //! The state of everything, as the API shows it.
 
 mod leg;
+mod target;
 
 use corridor_probes::{AgentId, EdgeId, Wall};
 
@@ -42,6 +43,7 @@ impl Core {
                 .links
                 .iter()
                 .flat_map(|(from, to, link)| self.link(from, to, link, now.wall))
+                .chain(self.target_links(now.wall))
                 .collect(),
             classes: self.classes.iter().map(|c| self.class(c, now.wall)).collect(),
             sites: self.shared_sites(),
@@ -149,6 +151,7 @@ impl Core {
             jitter_ms: None,
             kept_out: link.window.ledger.as_ref().and_then(links::kept_out),
             age_s: Some(now.since(link.at).as_secs_f64()),
+            method: None,
         };
         vec![
             LinkStatus {
@@ -196,6 +199,7 @@ impl Core {
             quality,
             hub: view.hub.and_then(|hub| self.edge_name(hub)),
             target: record.target.clone(),
+            target_links: self.target_of(record, live, now),
             budget_ms: f64::from(record.budget_us) / 1e3,
             budget_on: record.budget_on,
             protect: record.protect,

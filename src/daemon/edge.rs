@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::renewal;
 use crate::{
-    config,
+    config::{self, Config},
     edge::{Edge, Setup, WithController},
     identity::{Material, Own, TrustedTime, tls},
     machine::Machine,
@@ -31,7 +31,9 @@ pub struct EdgeService {
 
 impl EdgeService {
     /// Loads the identity under `data` and starts.
-    pub fn start(machine: Machine, data: PathBuf, config: &config::Edge) -> anyhow::Result<Self> {
+    pub fn start(machine: Machine, data: PathBuf, config: &Config) -> anyhow::Result<Self> {
+        let targets = config.targets.settings();
+        let config = &config.edge;
         let material = Material::load(&data)?;
         let Own::Edge(id) = material.own else {
             anyhow::bail!("{}: this identity is an agent's, not an edge's", data.display());
@@ -62,6 +64,7 @@ impl EdgeService {
                 advertise: config.advertise.clone().unwrap_or_default(),
                 region: config.region.clone(),
                 data: Some(data.clone()),
+                targets: Some(targets),
             }),
         })?;
         let name = material.name.clone();

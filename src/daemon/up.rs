@@ -62,7 +62,7 @@ impl Up {
         if !is_joined(&edge_data) {
             join(&machine, &controller, &url, &edge_data, Service::Edge, "local").await?;
         }
-        let edge = EdgeService::start(other(&machine, 1), edge_data, &config.edge)?;
+        let edge = EdgeService::start(other(&machine, 1), edge_data, &config)?;
         if !is_joined(&agent_data) {
             join(&machine, &controller, &url, &agent_data, Service::Agent, "local").await?;
         }

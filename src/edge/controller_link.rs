@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub enum Told {
     Mesh(proto::Mesh),
+    /// The targets to measure.
+    Targets(Vec<String>),
     /// An answer to the edge's own messages.
     Own(proto::FromController),
     Connected,
@@ -145,6 +147,9 @@ async fn read(shared: &Shared, told: &mpsc::Sender<Told>, mut from: ControlRecei
             Some(controller_to_edge::Body::Revocations(list)) => shared.set_revoked(Revoked::from(&list)),
             Some(controller_to_edge::Body::Mesh(mesh)) => {
                 let _ = told.send(Told::Mesh(mesh)).await;
+            }
+            Some(controller_to_edge::Body::Targets(list)) => {
+                let _ = told.send(Told::Targets(list.targets)).await;
             }
             Some(controller_to_edge::Body::Drain(drain)) => {
                 serve::set_draining(shared, drain.on, drain.seconds);

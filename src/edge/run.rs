@@ -1,5 +1,5 @@
 //! Running an edge. Tasks: one accepts connections and starts one for each; one keeps the controller
-//! link; the main loop probes the mesh, reports and watches for silent agents. All end with the stop
+//! link; one measures targets; the main loop probes the mesh, reports and watches for silent agents. All end with the stop
 //! signal; then agents are told, and connections closed.
 
 use std::{
@@ -33,7 +33,8 @@ use crate::{
     machine::Machine,
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
-    reporting::{Reporter, Rest},
+    reporting::{Closed, Reporter, Rest},
+    targets::{self, Targets},
     transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
 
@@ -61,6 +62,8 @@ pub struct WithController {
     /// Where it remembers the other edges, so that a restart need not wait for the controller; `None`:
     /// nowhere.
     pub data: Option<PathBuf>,
+    /// How targets are measured; `None`: not at all, as in simulations, whose network has UDP alone.
+    pub targets: Option<targets::Settings>,
 }
 
 /// A running edge.
@@ -147,12 +150,16 @@ impl Edge {
                     rng.random(),
                 );
                 let now = machine.clock.mono();
+                let targets = with
+                    .targets
+                    .map(|settings| span.in_scope(|| Targets::start(&machine, settings, stop.clone())));
                 let memory = with.data.map(|data| Memory::in_dir(&data));
                 let main = Main {
                     shared: shared.clone(),
                     standing,
                     mesh,
                     memory,
+                    targets,
                     mesh_probe_size,
                     reporter: Reporter::new(boot, now),
                     unacknowledged: VecDeque::new(),
@@ -257,6 +264,14 @@ async fn accept(
     }
 }
 
+/// Waits for the next window of a target that has closed.
+async fn next_closed(targets: &mut Option<Targets>) -> Closed {
+    match targets {
+        Some(targets) => targets.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The main loop of an edge with a controller.
 #[derive(Debug)]
 struct Main {
@@ -264,6 +279,7 @@ struct Main {
     standing: Arc<Standing>,
     mesh: Mesh,
     memory: Option<Memory>,
+    targets: Option<Targets>,
     mesh_probe_size: usize,
     reporter: Reporter,
     /// Reports by sequence, oldest first, with the time of their last sending.
@@ -288,6 +304,7 @@ impl Main {
                     Some(told) => self.told(told),
                     None => return,
                 },
+                closed = next_closed(&mut self.targets) => self.reporter.take(closed),
                 () = self.shared.grid.notified() => {}
                 () = clock.sleep_until(wakeup) => {}
             }
@@ -320,6 +337,11 @@ impl Main {
                 self.mesh.set(&mesh);
                 if let Some(memory) = &mut self.memory {
                     memory.keep(mesh);
+                }
+            }
+            Told::Targets(list) => {
+                if let Some(targets) = &self.targets {
+                    targets.set(list);
                 }
             }
             Told::Own(proto::FromController {

@@ -238,6 +238,7 @@ impl World {
                     advertise: vec![SocketAddr::new(local.ip(), EDGE_PORT).to_string()],
                     region: region.clone(),
                     data,
+                    targets: None,
                 }),
             })?),
             Role::Agent {

@@ -28,6 +28,7 @@ fn class() -> ClassStatus {
         quality: Quality::Unknown,
         hub: None,
         target: None,
+        target_links: Vec::new(),
         budget_ms: 200.0,
         budget_on: BudgetOn::RoundTrip,
         protect: Protect::Off,

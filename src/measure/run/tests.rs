@@ -181,6 +181,7 @@ async fn an_edge_of_a_mesh_without_open_probing_says_so() {
             advertise: Vec::new(),
             region: None,
             data: None,
+            targets: None,
         }),
     })
     .unwrap();

@@ -506,7 +506,11 @@ fn an_exit_that_was_chosen_before_the_target_was_measured_is_chosen_again_in_the
         // The other edge measures it a second later, and is nearer.
         world.now += 1;
         world.link(LinkKey::EdgeTarget(e(1), target), 10);
-        assert_eq!(world.primary().exit(), Some(e(exit)), "{late} s after the class began");
+        assert_eq!(
+            world.primary().exit(),
+            Some(e(exit)),
+            "{late} s after the class began"
+        );
     }
 }
 

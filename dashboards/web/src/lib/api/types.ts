@@ -168,7 +168,7 @@ export interface Rtt {
   p95: number
 }
 
-/** One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`. */
+/** One direction of one link. `from` and `to` are an edge's name, or `agent:SUBJECT`; that to `target:HOST:PORT` is both in one. */
 export interface LinkStatus {
   from: string
   to: string
@@ -185,6 +185,20 @@ export interface LinkStatus {
   /** Share of the newest window's answers whose times do not count: a machine stood still. */
   kept_out?: number
   age_s?: number
+  /** By what a target is measured. */
+  method?: TargetMethod
+}
+
+export type TargetMethod = 'stamp' | 'stun' | 'icmp' | 'tcp'
+
+/** How a class's target is measured from one edge; without a method it is not, and `unmeasured` says why. */
+export interface TargetStatus {
+  edge: string
+  method?: TargetMethod
+  bias?: string
+  rtt_ms?: Rtt
+  age_s: number
+  unmeasured: { what: TargetMethod | 'address'; why: string }[]
 }
 
 export interface ClassStatus {
@@ -194,6 +208,7 @@ export interface ClassStatus {
   quality: Quality
   hub?: string
   target?: string
+  target_links?: TargetStatus[]
   budget_ms: number
   budget_on: BudgetOn
   protect: Protect
