@@ -19,3 +19,4 @@ mod probe;
 mod robust;
 mod scale;
 mod stamp;
+mod target;
