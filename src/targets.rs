@@ -4,7 +4,8 @@
 //! | question | file |
 //! |---|---|
 //! | which addresses may be probed | `address.rs` |
-//! | which targets are measured, what becomes a window | `core.rs` |
+//! | which targets are measured, when is a probe sent | `core.rs` |
+//! | what of a target's silence is loss | `core/link.rs` |
 //! | how do probes go out and answers come in | `sockets.rs` |
 //! | who runs it | `run.rs` |
 
@@ -19,5 +20,7 @@ pub use run::{Settings, Targets};
 /// Targets that one edge measures: as many classes as can meet at servers of their own; one a second each is
 /// 64 probes a second at most.
 pub const MAX_TARGETS: usize = 64;
+/// Targets that edges are told of at most: that there are more than they measure, they count themselves.
+pub const MAX_TOLD: usize = 4 * MAX_TARGETS;
 /// The longest name of a target, `host:port`: DNS names have at most 253 characters.
 pub const MAX_NAME: usize = 260;

@@ -10,6 +10,7 @@ use corridor_probes::Wall;
 use crate::{
     config::CLASS_BUDGET,
     store::records::{BudgetOn, ClassRecord, ClassState, Outcome, ParticipantRecord, Protect, Role},
+    targets::MAX_TOLD,
 };
 
 /// Participants of one class: a lecture with everyone in it, bounded so that one request cannot make
@@ -161,7 +162,7 @@ impl Classes {
     }
 
     /// The targets of classes that are live, or begin so soon that it should be known by then how far they
-    /// are: each once, live classes' first.
+    /// are: each once, live classes' first, [`MAX_TOLD`] at most.
     pub fn targets(&self, now: Wall) -> Vec<String> {
         let soon = |c: &&ClassRecord| {
             c.state == ClassState::Scheduled && c.start.is_some_and(|start| start <= now + MEASURE_BEFORE)
@@ -171,6 +172,7 @@ impl Classes {
         let mut known = BTreeSet::new();
         for class in live.chain(self.iter().filter(soon)) {
             if let Some(target) = &class.target
+                && targets.len() < MAX_TOLD
                 && known.insert(target.as_str())
             {
                 targets.push(target.clone());

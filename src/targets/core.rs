@@ -1,10 +1,7 @@
 //! All targets of a process without I/O: names and answers go in with the time; what to look up and send, and
 //! closed windows, come out.
-//!
-//! Windows in which nothing was answered are held until it is known what that means: an answer shows that the
-//! target lives, so that they are losses, and so does a trial that nothing answers; a trial that another method
-//! answers shows that the method had failed, and what it lost is forgotten.
 
+mod link;
 mod session;
 
 use std::{
@@ -17,11 +14,11 @@ use std::{
 use corridor_probes::{
     Arrival, Due, Ledger, LossChain, Mono, Pattern, Schedule, SlotOutcome, StallWatch, Window,
     stamp::ReflectorPacket,
-    target::{Change, Ladder, LadderConfig, Method, Silence, Standing, TrialProbe},
+    target::{Method, Silence, Standing, TrialProbe},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use self::session::Session;
+use self::link::Link;
 use super::{MAX_NAME, MAX_TARGETS, Net, address, run::Settings};
 use crate::{
     prober::GRID,
@@ -89,8 +86,6 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(300);
 const EVERY: Pattern = Pattern::every(NonZeroU32::new(10).expect("not 0"));
 /// That a target is not measured is told so often: a report holds it, and what is known of it stays recent.
 const TELL_UNMEASURED: Duration = Duration::from_secs(10);
-/// Held windows beyond are let go, oldest first: more than a doubt and its trial take.
-const MAX_HELD: usize = 32;
 /// Closed windows that nobody has collected.
 const MAX_CLOSED: usize = 1_024;
 
@@ -117,19 +112,6 @@ struct Target {
     trouble: Option<String>,
     link: Option<Link>,
     next_told: Mono,
-}
-
-/// A target at one address.
-#[derive(Debug)]
-struct Link {
-    no: No,
-    address: SocketAddr,
-    ladder: Ladder,
-    sessions: u32,
-    session: Option<Session>,
-    /// Sends no more, but its books are open.
-    retired: Option<Session>,
-    held: VecDeque<Closed>,
 }
 
 impl Core {
@@ -214,15 +196,8 @@ impl Core {
                 let no = No(self.next_no);
                 self.next_no = self.next_no.wrapping_add(1);
                 target.trouble = None;
-                target.link = Some(Link {
-                    no,
-                    address: SocketAddr::new(ip.to_canonical(), port),
-                    ladder: Ladder::new(LadderConfig::default(), now),
-                    sessions: 0,
-                    session: None,
-                    retired: None,
-                    held: VecDeque::new(),
-                });
+                let address = SocketAddr::new(ip.to_canonical(), port);
+                target.link = Some(Link::new(no, address, now));
             }
             Err(why) => target.tell_trouble(why, now),
         }
@@ -459,86 +434,6 @@ impl Target {
             total: window.ledger,
             window,
         })
-    }
-}
-
-impl Link {
-    fn session_of(&mut self, no: u32) -> Option<&mut Session> {
-        let sessions = [self.session.as_mut(), self.retired.as_mut()];
-        sessions.into_iter().flatten().find(|s| s.no == no)
-    }
-
-    fn next_wakeup(&self) -> Mono {
-        let sessions = [self.session.as_ref(), self.retired.as_ref()];
-        let closes = sessions
-            .into_iter()
-            .flatten()
-            .filter_map(|s| s.books.next_close());
-        closes
-            .chain([self.ladder.next_wakeup()])
-            .min()
-            .unwrap_or(self.ladder.next_wakeup())
-    }
-
-    fn close_windows(&mut self, name: &str, now: Mono) {
-        for session in [self.retired.as_mut(), self.session.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            while let Some(window) = session.books.poll_window(now) {
-                self.held.push_back(Closed {
-                    about: About::Target {
-                        target: name.to_owned(),
-                        by: By::Method(session.method),
-                    },
-                    session: session.books.id().0,
-                    total: session.books.totals(),
-                    window,
-                });
-            }
-        }
-        if self
-            .retired
-            .as_ref()
-            .is_some_and(|s| s.books.next_close().is_none())
-        {
-            self.retired = None;
-        }
-    }
-
-    /// Takes up another method. Whether the session is another one now.
-    fn change(&mut self, change: Change, rng: &mut StdRng, origin_ns: i128) -> bool {
-        let Change { from, to, failed } = change;
-        if from.method() == to.method() {
-            return false;
-        }
-        let old = self.session.take();
-        if failed || !from.method().is_some_and(Method::counts_losses) {
-            self.retired = None;
-            self.held.retain(|closed| closed.window.ledger.received > 0);
-        } else {
-            self.retired = old.map(Session::retire);
-        }
-        self.session = to.method().map(|method| {
-            self.sessions += 1;
-            Session::new(self.sessions, method, rng, origin_ns)
-        });
-        true
-    }
-
-    /// The windows of which it is known what they mean.
-    fn release(&mut self) -> impl Iterator<Item = Closed> {
-        let is_lost = matches!(self.ladder.standing(), Standing::Lost(_));
-        let known = if is_lost {
-            self.held.len()
-        } else {
-            let answered = self.held.iter().rposition(|c| c.window.ledger.received > 0);
-            let sent = self.held.iter().position(|c| c.window.ledger.sent > 0);
-            // Windows in which nothing was sent wait for nothing.
-            answered.map_or(sent.unwrap_or(self.held.len()), |last| last + 1)
-        };
-        let beyond = self.held.len().saturating_sub(MAX_HELD);
-        self.held.drain(..known.max(beyond))
     }
 }
 

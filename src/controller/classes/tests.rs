@@ -221,3 +221,33 @@ fn one_who_left_may_come_back() {
         "already there"
     );
 }
+
+#[test]
+fn targets_of_classes_that_are_live_or_begin_within_five_minutes() {
+    let mut classes = Classes::default();
+    let mut create = |id: &str, target: Option<&str>, start: Option<i64>| {
+        let class = NewClass {
+            target: target.map(Into::into),
+            start: start.map(at),
+            ..new(id)
+        };
+        classes.create(at(0), class).unwrap();
+    };
+    create("a", Some("soon:1"), Some(301));
+    create("b", Some("live:1"), None);
+    create("c", None, None);
+    create("d", Some("live:1"), None);
+    create("e", Some("ends:1"), None);
+    assert_eq!(classes.targets(at(0)), ["live:1", "ends:1"]);
+    classes.end(at(0), "e", None).unwrap();
+    assert_eq!(classes.targets(at(0)), ["live:1"]);
+    assert_eq!(classes.targets(at(1)), ["live:1", "soon:1"], "live ones first");
+    for i in 0..MAX_TOLD {
+        let class = NewClass {
+            target: Some(format!("t{i}:1")),
+            ..new(&format!("x{i}"))
+        };
+        classes.create(at(0), class).unwrap();
+    }
+    assert_eq!(classes.targets(at(1)).len(), MAX_TOLD);
+}

@@ -157,3 +157,51 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
     let by_2 = Route::new(&[e(2)]).unwrap();
     assert_eq!(planner.leg("c", "student").unwrap().primary, Some(by_2));
 }
+
+#[test]
+fn windows_of_targets_are_links_of_edges_and_by_tcp_nothing_is_lost() {
+    let by = |method: &str, sent: u32, received: u32| {
+        let mut report = report_of(1, 1_000);
+        let samples: Vec<_> = (0..u64::from(received))
+            .map(|seq| corridor_probes::Sample {
+                seq,
+                rtt_us: 20_000,
+                up_us: None,
+                steps: Default::default(),
+            })
+            .collect();
+        report.windows[0].of = Some(window::Of::Target(proto::Target {
+            name: "sfu:1".into(),
+            method: method.into(),
+            unmeasured: Vec::new(),
+        }));
+        report.windows[0].samples = samples::encode(&samples);
+        report.windows[0].ledger = Some(proto::Ledger {
+            slots: sent,
+            sent,
+            received,
+            lost_unknown: sent - received,
+            ..proto::Ledger::default()
+        });
+        report
+    };
+    let key = LinkKey::EdgeTarget(e(1), "sfu:1".into());
+    let edge = Reporter::Edge(e(1));
+    let loss = |planner: &Planner| {
+        let (up, down) = planner.links.link(&key)?.loss(at(1_000).mono)?;
+        Some((up.lost, down.lost, down.sent))
+    };
+    let known = |from, method: &str, sent, received| {
+        let mut planner = Planner::restore(&settings(), vec![], Mono::ZERO);
+        planner.observe(from, &by(method, sent, received), at(1_000));
+        let link = planner.links.link(&key);
+        let rtt = link.and_then(|l| l.rtt(at(1_000).mono)).map(|d| d.median());
+        (rtt.map(|d| d.as_millis()), loss(&planner))
+    };
+    assert_eq!(known(edge, "stun", 10, 8), (Some(20), Some((0, 2, 10))));
+    assert_eq!(known(edge, "tcp", 10, 8), (Some(20), Some((0, 0, 8))));
+    assert_eq!(known(edge, "tcp", 10, 0), (None, None), "it says nothing");
+    assert_eq!(known(edge, "", 0, 0), (None, None), "unmeasured");
+    // Agents send nothing to targets directly, so that there is no route for what they would measure.
+    assert_eq!(known(Reporter::Agent(AgentId(7)), "stun", 10, 8), (None, None));
+}

@@ -4,7 +4,11 @@ use corridor_probes::target::stun;
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
-use crate::reporting::{About, By};
+use crate::{
+    config,
+    reporting::{About, By},
+    stamp::{StampService, StampSetup},
+};
 
 const LOOPBACK: &str = "127.0.0.0/8";
 
@@ -45,20 +49,26 @@ fn received(closed: &[Closed]) -> u32 {
     closed.iter().map(|c| c.window.ledger.received).sum()
 }
 
+/// Answers whose times are trusted.
+fn samples(closed: &[Closed]) -> u32 {
+    closed.iter().map(|c| c.window.samples_taken).sum()
+}
+
 /// Answers binding requests, as errors if so.
 async fn stun_server(error: bool) -> (SocketAddr, tokio::task::JoinHandle<()>) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
-    let serving = tokio::spawn(async move {
-        let mut bytes = [0; 100];
-        loop {
-            let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
-            assert_eq!(stun::answer(&bytes[..length]), Err(stun::StunError::Type(1)));
-            bytes[..2].copy_from_slice(if error { &[0x01, 0x11] } else { &[0x01, 0x01] });
-            socket.send_to(&bytes[..length], from).await.unwrap();
-        }
-    });
-    (address, serving)
+    (address, tokio::spawn(answer_binding(socket, error)))
+}
+
+async fn answer_binding(socket: UdpSocket, error: bool) {
+    let mut bytes = [0; 100];
+    loop {
+        let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+        assert_eq!(stun::answer(&bytes[..length]), Err(stun::StunError::Type(1)));
+        bytes[..2].copy_from_slice(if error { &[0x01, 0x11] } else { &[0x01, 0x01] });
+        socket.send_to(&bytes[..length], from).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -73,6 +83,40 @@ async fn by_stun_whether_the_server_is_content_or_not() {
         assert!(closed.iter().all(|c| c.window.raw.is_none()));
         serving.abort();
     }
+}
+
+/// An address of this machine alone, so that nobody else's reflector is at its port.
+const REFLECTOR: SocketAddr = SocketAddr::new(
+    std::net::IpAddr::V4(Ipv4Addr::new(127, 86, 2, 1)),
+    config::STAMP_PORT,
+);
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn by_stamp_before_stun_with_raw_figures_of_its_own_session() {
+    let machine = Machine::system(2);
+    let setup = StampSetup {
+        listen: REFLECTOR,
+        key: None,
+    };
+    let service = match StampService::start(&machine, setup) {
+        Ok(service) => service,
+        Err(why) => {
+            println!("skipped: port 862 cannot be had: {why}");
+            return;
+        }
+    };
+    let server = UdpSocket::bind((REFLECTOR.ip(), 0)).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = tokio::spawn(answer_binding(server, false));
+    let settings = settings(&[Method::Stamp, Method::Stun]);
+    let closed = measure(settings, address.to_string(), |c| samples(c) >= 3).await;
+    assert_eq!(by(&closed), [By::Method(Method::Stamp)]);
+    for window in closed.iter().map(|c| &c.window).filter(|w| w.samples_taken > 0) {
+        assert!(window.raw.is_some() && window.ledger.lost() == 0, "{window:?}");
+    }
+    serving.abort();
+    service.stop().await;
 }
 
 #[tokio::test]
