@@ -40,7 +40,7 @@ impl Core {
                     0
                 },
                 loss,
-                kept_out: links::kept_out(&ledger),
+                kept_out: link.window.ledger.as_ref().and_then(links::kept_out),
                 rtt_ms: link.rtt_ms(),
                 owd_ms: None,
                 owd_error_ms: None,
