@@ -396,6 +396,7 @@ pub fn counted(target: &proto::Target, ledger: proto::Ledger) -> Option<proto::L
     (ledger.received > 0).then(|| proto::Ledger {
         sent: ledger.received,
         received: ledger.received,
+        excluded: ledger.excluded,
         ..proto::Ledger::default()
     })
 }
