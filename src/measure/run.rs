@@ -127,7 +127,9 @@ pub async fn run(
     } = driver;
     drop(link);
     dialler.endpoint.close(CloseCode::Done, "").await;
-    Ok(books.finish()?)
+    let mut summary = books.finish()?;
+    summary.duplicates_down = dialler.duplicates();
+    Ok(summary)
 }
 
 /// Opens the first connection, and waits until probes of `size` bytes fit its path.
@@ -232,6 +234,12 @@ impl Dialler {
         // Probes before that would be lost at the edge, not on the way.
         connection.confirmed().await;
         Ok(connection)
+    }
+
+    /// Packets that came twice, where the sockets look.
+    fn duplicates(&self) -> Option<u64> {
+        let stats = self.endpoint.stats();
+        stats.sockets.iter().map(|s| s.duplicates).sum()
     }
 
     /// Packets that the system has refused to send.

@@ -120,6 +120,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discarded: Option<f64>,
     pub codec: &'static str,
+    /// Packets that the network delivered here twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicates_down: Option<u64>,
     /// The media stream whose packets were sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<&'static str>,
@@ -278,6 +281,7 @@ impl Sums {
             jitter_buffer_ms: heard.map(|h| ms(h.buffer.as_secs_f64() * 1e6)),
             discarded: heard.map(|h| (h.discarded * 1e4).round() / 1e4),
             codec: codec.name,
+            duplicates_down: None,
             profile: None,
             codec_provisional: codec.provisional,
             codec_source: codec.source,

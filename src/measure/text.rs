@@ -60,6 +60,9 @@ pub fn report(s: &Summary) -> String {
             format!("{} down{}", s.reordered_down, extent(s.reorder_extent_down)),
         ],
     );
+    if let Some(twice) = s.duplicates_down.filter(|&n| n > 0) {
+        items(&mut out, "doubled", &[format!("{twice} packets came twice")]);
+    }
     if let Some(kind) = s.reflector {
         let told = match kind {
             ReflectorKind::Stateful => "stateful: it counts what comes to it",
@@ -286,6 +289,7 @@ mod tests {
             jitter_buffer_ms: Some(ms),
             discarded: Some(1.0),
             codec: "opus-nb-11k",
+            duplicates_down: Some(n.into()),
             profile: None,
             codec_provisional: true,
             codec_source: OPUS_NB.source,
@@ -330,6 +334,7 @@ mod tests {
             pdv_down_p99_ms: None,
             pdv_up_p999_ms: None,
             pdv_down_p999_ms: None,
+            duplicates_down: None,
             reorder_extent_up: None,
             reorder_extent_down: None,
             gilbert_up: None,

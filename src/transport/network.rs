@@ -42,6 +42,8 @@ pub struct SocketCounters {
     pub send_too_big: u64,
     /// Dropped by the system because the socket's receive buffer was full; `None` where it does not tell.
     pub receive_overflows: Option<u64>,
+    /// Packets that the network delivered twice; `None` where nobody looks.
+    pub duplicates: Option<u64>,
     /// The buffers that the system granted, in bytes, by its own accounting.
     pub receive_buffer: Option<usize>,
     pub send_buffer: Option<usize>,

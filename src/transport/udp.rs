@@ -8,7 +8,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicI32, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -23,6 +23,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, sync::watch};
 
 use super::{
+    duplicates::Duplicates,
     interfaces::InterfaceWatch,
     kernel_time::KernelTime,
     network::{BindError, DatagramSocket, Network, SocketCounters},
@@ -107,6 +108,7 @@ struct UdpSocket {
     clock: Arc<dyn Clock>,
     stamps: KernelTime,
     log: OnceLock<Arc<PacketLog>>,
+    duplicates: Mutex<Duplicates>,
     send_errors: AtomicU64,
     last_send_error: AtomicI32,
     send_too_big: AtomicU64,
@@ -120,6 +122,7 @@ impl UdpSocket {
             stamps: KernelTime::new(&*clock),
             clock,
             log: OnceLock::new(),
+            duplicates: Mutex::default(),
             send_errors: AtomicU64::new(0),
             last_send_error: AtomicI32::new(0),
             send_too_big: AtomicU64::new(0),
@@ -141,6 +144,16 @@ impl UdpSocket {
             let at = meta.timestamp.and_then(|stamp| reading.mono(stamp));
             for len in packet_lens(meta.len, Some(meta.stride)) {
                 log.received(meta.addr, len, at, reading.now());
+            }
+        }
+    }
+
+    fn count_duplicates(&self, bufs: &[IoSliceMut<'_>], received: &[quinn_udp::RecvMeta]) {
+        let mut duplicates = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
+        for (buf, meta) in bufs.iter().zip(received) {
+            let packets = buf.get(..meta.len).unwrap_or_default();
+            for packet in packets.chunks(meta.stride.max(1)) {
+                duplicates.observe(meta.addr, packet);
             }
         }
     }
@@ -201,6 +214,7 @@ impl AsyncUdpSocket for UdpSocket {
                 Err(e) => return Poll::Ready(Err(e)),
                 Ok(count) => {
                     self.log_received(&stamped[..count]);
+                    self.count_duplicates(bufs, &stamped[..count]);
                     for (meta, stamped) in meta.iter_mut().zip(&stamped[..count]) {
                         undress(stamped, meta);
                     }
@@ -240,6 +254,12 @@ impl DatagramSocket for UdpSocket {
             last_send_error: Some(self.last_send_error.load(Ordering::Relaxed)).filter(|errno| *errno != 0),
             send_too_big: self.send_too_big.load(Ordering::Relaxed),
             receive_overflows: receive_overflows(&self.io),
+            duplicates: Some(
+                self.duplicates
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .duplicates(),
+            ),
             receive_buffer: socket.recv_buffer_size().ok(),
             send_buffer: socket.send_buffer_size().ok(),
         }

@@ -349,6 +349,28 @@ async fn what_overflows_a_socket_is_counted() {
 }
 
 #[tokio::test]
+async fn what_comes_twice_is_counted() {
+    use quinn::udp::RecvMeta;
+    let socket = network().bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    peer.connect(socket.local_addr().unwrap()).unwrap();
+    // The second comes again, behind the third.
+    for packet in [[1; 60], [2; 60], [3; 60], [2; 60]] {
+        peer.send(&packet).unwrap();
+    }
+    let mut buffers = vec![[0; 1_500]; 32];
+    let mut read = 0;
+    while read < 4 {
+        let mut meta = [RecvMeta::default(); 32];
+        let mut slices: Vec<_> = buffers.iter_mut().map(|b| std::io::IoSliceMut::new(b)).collect();
+        let received = std::future::poll_fn(|cx| socket.poll_recv(cx, &mut slices, &mut meta)).await;
+        let each = meta[..received.unwrap()].iter().map(|m| m.len.div_ceil(m.stride));
+        read += each.sum::<usize>();
+    }
+    assert_eq!(socket.counters().duplicates, Some(1));
+}
+
+#[tokio::test]
 async fn silence_ends_both_sides_after_the_idle_time_out() {
     let pair = pair(&["127.0.0.1:0"], &["127.0.0.1:0"]);
     let middle = UdpSocket::bind("127.0.0.1:0").await.unwrap();
