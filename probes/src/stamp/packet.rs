@@ -165,34 +165,48 @@ impl SenderPacket {
     pub fn write(&self, mode: Mode<'_>, out: &mut Vec<u8>) {
         let l = mode.layout();
         let packet = front(out, l);
-        put(packet, 0, self.seq.to_be_bytes());
-        put(packet, l.timestamp, self.timestamp.0.to_be_bytes());
-        put(packet, l.estimate, self.estimate.to_bits().to_be_bytes());
-        put(packet, l.ssid, self.ssid.to_be_bytes());
+        self.put(l, packet);
         mode.seal(packet);
     }
 
     /// Reads a packet. What must be zero is not looked at, and what follows the base neither.
     pub fn parse(mode: Mode<'_>, packet: &[u8]) -> Result<Self, PacketError> {
-        let (l, base) = (mode.layout(), mode.open(packet)?);
-        Ok(Self {
-            seq: u32::from_be_bytes(get(base, 0)),
-            timestamp: Stamp(u64::from_be_bytes(get(base, l.timestamp))),
-            estimate: ErrorEstimate::from_bits(u16::from_be_bytes(get(base, l.estimate))),
-            ssid: u16::from_be_bytes(get(base, l.ssid)),
-        })
+        Ok(Self::get(mode.layout(), mode.open(packet)?))
     }
-}
 
-impl ReflectorPacket {
-    /// Writes the base packet to the front of `out`, which keeps what is beyond it.
-    pub fn write(&self, mode: Mode<'_>, out: &mut Vec<u8>) {
-        let l = mode.layout();
-        let packet = front(out, l);
+    fn put(&self, l: &Layout, packet: &mut [u8]) {
         put(packet, 0, self.seq.to_be_bytes());
         put(packet, l.timestamp, self.timestamp.0.to_be_bytes());
         put(packet, l.estimate, self.estimate.to_bits().to_be_bytes());
         put(packet, l.ssid, self.ssid.to_be_bytes());
+    }
+
+    fn get(l: &Layout, base: &[u8]) -> Self {
+        Self {
+            seq: u32::from_be_bytes(get(base, 0)),
+            timestamp: Stamp(u64::from_be_bytes(get(base, l.timestamp))),
+            estimate: ErrorEstimate::from_bits(u16::from_be_bytes(get(base, l.estimate))),
+            ssid: u16::from_be_bytes(get(base, l.ssid)),
+        }
+    }
+}
+
+impl ReflectorPacket {
+    /// It begins with the fields of a sender's, at the same places.
+    fn front(&self) -> SenderPacket {
+        SenderPacket {
+            seq: self.seq,
+            timestamp: self.timestamp,
+            estimate: self.estimate,
+            ssid: self.ssid,
+        }
+    }
+
+    /// Writes the base packet to the front of `out`, which keeps what is beyond it.
+    pub fn write(&self, mode: Mode<'_>, out: &mut Vec<u8>) {
+        let l = mode.layout();
+        let packet = front(out, l);
+        self.front().put(l, packet);
         put(packet, l.received, self.received.0.to_be_bytes());
         put(packet, l.sender_seq, self.sender_seq.to_be_bytes());
         put(packet, l.sender_timestamp, self.sender_timestamp.0.to_be_bytes());
@@ -209,11 +223,12 @@ impl ReflectorPacket {
     pub fn parse(mode: Mode<'_>, packet: &[u8]) -> Result<Self, PacketError> {
         let (l, base) = (mode.layout(), mode.open(packet)?);
         let [sender_ttl] = get(base, l.sender_ttl);
+        let front = SenderPacket::get(l, base);
         Ok(Self {
-            seq: u32::from_be_bytes(get(base, 0)),
-            timestamp: Stamp(u64::from_be_bytes(get(base, l.timestamp))),
-            estimate: ErrorEstimate::from_bits(u16::from_be_bytes(get(base, l.estimate))),
-            ssid: u16::from_be_bytes(get(base, l.ssid)),
+            seq: front.seq,
+            timestamp: front.timestamp,
+            estimate: front.estimate,
+            ssid: front.ssid,
             received: Stamp(u64::from_be_bytes(get(base, l.received))),
             sender_seq: u32::from_be_bytes(get(base, l.sender_seq)),
             sender_timestamp: Stamp(u64::from_be_bytes(get(base, l.sender_timestamp))),
