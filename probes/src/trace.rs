@@ -50,8 +50,10 @@ pub use self::{
 
 #[cfg(all(feature = "trace", target_os = "linux"))]
 pub use self::{
+    control::{Control, ExtendedError},
     drive::{TraceError, Tracing, Wanted},
     echo::{EchoSocket, NoEcho},
+    packet::Flow,
     socket::{Method, Refused},
     sys::reverse_name,
 };

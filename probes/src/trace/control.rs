@@ -10,37 +10,42 @@ const EXTENDED_ERR: usize = 16;
 
 /// An ICMP message that the kernel matched to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ExtendedError {
+pub struct ExtendedError {
+    /// ICMP's type.
     pub kind: u8,
     pub code: u8,
+    /// ICMPv6's types and codes.
     pub v6: bool,
+    /// Who sent it.
     pub offender: IpAddr,
 }
 
 /// What control messages said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Control {
+pub struct Control {
     pub error: Option<ExtendedError>,
     /// Wall clock of this machine, ns since 1970.
     pub stamp_ns: Option<i64>,
 }
 
-/// Reads control messages as recvmsg(2) left them.
-pub(super) fn parse(mut bytes: &[u8]) -> Control {
-    let mut control = Control::default();
-    while let Some((level, kind, data, rest)) = next(bytes) {
-        match (level, kind) {
-            (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
-                control.error = control.error.or_else(|| extended_error(data));
+impl Control {
+    /// Reads control messages as recvmsg(2) left them.
+    pub fn parse(mut bytes: &[u8]) -> Self {
+        let mut control = Self::default();
+        while let Some((level, kind, data, rest)) = next(bytes) {
+            match (level, kind) {
+                (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR) => {
+                    control.error = control.error.or_else(|| extended_error(data));
+                }
+                (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                    control.stamp_ns = control.stamp_ns.or_else(|| timespec(data));
+                }
+                _ => {}
             }
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
-                control.stamp_ns = control.stamp_ns.or_else(|| timespec(data));
-            }
-            _ => {}
+            bytes = rest;
         }
-        bytes = rest;
+        control
     }
-    control
 }
 
 /// One cmsghdr: length (a size_t, header included), level, type, data, padding.
@@ -155,9 +160,9 @@ mod tests {
                 }),
                 stamp_ns: Some(7_000_000_005),
             };
-            assert_eq!(parse(&bytes), wanted);
+            assert_eq!(Control::parse(&bytes), wanted);
             for cut in 0..bytes.len() {
-                parse(&bytes[..cut]);
+                Control::parse(&bytes[..cut]);
             }
         }
     }
@@ -165,15 +170,21 @@ mod tests {
     #[test]
     fn errors_of_this_machine_are_no_answers() {
         let local = error(1, 0, 0, IpAddr::from([0, 0, 0, 0]));
-        assert_eq!(parse(&cmsg(libc::SOL_IP, libc::IP_RECVERR, &local)).error, None);
+        assert_eq!(
+            Control::parse(&cmsg(libc::SOL_IP, libc::IP_RECVERR, &local)).error,
+            None
+        );
         let nobody = &error(2, 11, 0, IpAddr::from([0, 0, 0, 0]))[..EXTENDED_ERR];
-        assert_eq!(parse(&cmsg(libc::SOL_IP, libc::IP_RECVERR, nobody)).error, None);
+        assert_eq!(
+            Control::parse(&cmsg(libc::SOL_IP, libc::IP_RECVERR, nobody)).error,
+            None
+        );
     }
 
     proptest! {
         #[test]
         fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            parse(&bytes);
+            Control::parse(&bytes);
         }
 
         #[test]
@@ -184,9 +195,9 @@ mod tests {
         ) {
             let (level, kind) = if v6 { (libc::SOL_IPV6, libc::IPV6_RECVERR) } else { (libc::SOL_IP, libc::IP_RECVERR) };
             let mut bytes = cmsg(level, kind, &data);
-            parse(&bytes);
+            Control::parse(&bytes);
             bytes[..size_of::<usize>()].copy_from_slice(&usize::from(length).to_ne_bytes());
-            parse(&bytes);
+            Control::parse(&bytes);
         }
     }
 }

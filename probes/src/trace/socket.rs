@@ -3,16 +3,16 @@
 use std::{
     fmt, io,
     mem::MaybeUninit,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, BorrowedFd},
 };
 
 use socket2::{Domain, MaybeUninitSlice, MsgHdrMut, Protocol as IpProtocol, SockAddr, Socket, Type};
 
 use super::{
-    control::{self, Control},
-    packet::{self, Flow},
-    probe::{Answer, Meaning, Probe, Protocol, meaning},
+    control::Control,
+    packet::Flow,
+    probe::{Answer, Probe, Protocol},
     sys,
 };
 
@@ -150,10 +150,10 @@ impl Channel {
         let mut result = Ok(());
         for _ in 0..SEND_TRIES {
             let sent = match self.method {
-                Method::Udp => self.socket.send(&packet::payload(&self.flow, probe.number)),
-                Method::Icmp => self.socket.send(&packet::echo_request(&self.flow, probe.number)),
+                Method::Udp => self.socket.send(&self.flow.payload(probe.number)),
+                Method::Icmp => self.socket.send(&self.flow.echo_request(probe.number)),
                 Method::Raw => {
-                    let request = packet::echo_request(&self.flow, probe.number);
+                    let request = self.flow.echo_request(probe.number);
                     self.socket.send_to(&request, &self.to)
                 }
             };
@@ -207,7 +207,7 @@ impl Channel {
         let length = self.socket.recvmsg(&mut message, queue)?;
         let control_length = message.control_len();
         let data = sys::initialised(&data).get(..length).unwrap_or_default();
-        let control = control::parse(
+        let control = Control::parse(
             sys::initialised(&beside)
                 .get(..control_length)
                 .unwrap_or_default(),
@@ -216,43 +216,10 @@ impl Channel {
             .as_socket()
             .map_or(Ipv4Addr::UNSPECIFIED.into(), |a| a.ip().to_canonical());
         let answer = if queue == libc::MSG_ERRQUEUE {
-            self.error(data, control)
+            self.flow.error(self.method, data, control)
         } else {
-            self.data(data, from)
+            self.flow.data(self.method, from, data)
         };
         Ok((answer, control.stamp_ns))
-    }
-
-    /// From the error queue: the data is what the answer quotes of the probe, after its IP header, and for
-    /// UDP after that header too.
-    fn error(&self, quoted: &[u8], control: Control) -> Option<Answer> {
-        let error = control.error?;
-        let (protocol, number) = match self.method {
-            Method::Udp => (Protocol::Udp, packet::number_in(&self.flow, quoted)),
-            // The kernel found the socket by the identifier; a number is always quoted.
-            Method::Icmp | Method::Raw => (Protocol::Icmp, Some(packet::quoted_echo(&self.flow, quoted)?)),
-        };
-        let from_target = error.offender == self.flow.target;
-        Some(Answer {
-            number,
-            from: error.offender,
-            protocol,
-            meaning: meaning(error.v6, error.kind, error.code, from_target)?,
-        })
-    }
-
-    fn data(&self, bytes: &[u8], from: IpAddr) -> Option<Answer> {
-        let number = match self.method {
-            Method::Raw => return packet::raw(&self.flow, from, bytes),
-            Method::Icmp => packet::echo_reply(&self.flow, bytes)?,
-            // An open port that sends back what it gets. Other data has no number, and no place.
-            Method::Udp => packet::number_in(&self.flow, bytes)?,
-        };
-        (from == self.flow.target).then_some(Answer {
-            number: Some(number),
-            from,
-            protocol: self.method.protocol(),
-            meaning: Meaning::Reached,
-        })
     }
 }
