@@ -2,7 +2,7 @@
 
 mod frame;
 
-pub use frame::{FrameError, MAX_FRAME, decode, encode, read, write};
+pub use frame::{FrameError, MAX_FRAME, MAX_PARTS, decode, encode, read, write};
 
 /// ALPN of the full protocol, with its major version: mutual TLS, everything allowed.
 pub const ALPN: &[u8] = b"corridor/1";

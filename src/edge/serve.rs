@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     identity::{Peer, Standing, peer},
-    proto::{self, agent_to_edge, edge_to_agent, edge_to_controller},
+    proto::{self, FrameError, agent_to_edge, edge_to_agent, edge_to_controller},
     site::{Site, truncated},
     transport::{CloseCode, Connection, ControlReceiver, ControlSender, Received},
 };
@@ -162,13 +162,13 @@ async fn read_control(shared: Arc<Shared>, id: AgentId, connection: Connection, 
             // From a newer agent: nothing that is understood here.
             Ok(Some(proto::AgentToEdge { body: None })) => {}
             Ok(None) => return,
-            Err(error @ (proto::FrameError::Malformed(_) | proto::FrameError::TooLong(_))) => {
+            Err(error @ (FrameError::Malformed(_) | FrameError::TooLong(_) | FrameError::TooManyParts)) => {
                 shared.datagrams().counters.malformed += 1;
                 tracing::info!(agent = %id, %error, "connection closed");
                 connection.close(CloseCode::Protocol, &error.to_string());
                 return;
             }
-            Err(proto::FrameError::Io(_)) => return,
+            Err(FrameError::Io(_)) => return,
         }
     }
 }
