@@ -16,7 +16,7 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    #[error("{path} may be read by others (mode {mode:03o}): run `chmod 600` on it, or join anew")]
+    #[error("{path} may be read by others (mode {mode:03o}): run `chmod 600` on it")]
     Exposed { path: PathBuf, mode: u32 },
     #[error("{path} is over {limit} bytes long")]
     TooLong { path: PathBuf, limit: u64 },

@@ -36,8 +36,10 @@ const MAX_EDGES: usize = 256;
 pub enum MaterialError {
     #[error("this machine has not joined: there is no {0}")]
     NotJoined(PathBuf),
+    #[error("{0}, or join anew")]
+    Exposed(FileError),
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     #[error("{path} is damaged")]
     Json {
         path: PathBuf,
@@ -56,6 +58,15 @@ pub enum MaterialError {
     OtherPeer { certificate: Peer, said: String },
     #[error("the certificate is not for this machine's key")]
     OtherKey,
+}
+
+impl From<FileError> for MaterialError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Exposed { .. } => Self::Exposed(error),
+            _ => Self::File(error),
+        }
+    }
 }
 
 /// Which agent or edge this is.
@@ -310,6 +321,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let error = Material::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains("identity.json") && error.contains("mode 644") && !error.contains('\n'));
+        assert!(error.ends_with("run `chmod 600` on it, or join anew"), "{error}");
     }
 
     #[test]

@@ -22,10 +22,21 @@ pub struct StampKey(hmac::Key);
 /// Why a file gives no key.
 #[derive(Debug, thiserror::Error)]
 pub enum StampKeyError {
+    #[error("STAMP key {0}; where somebody may have read it, give both ends another key")]
+    Exposed(FileError),
     #[error(transparent)]
-    File(#[from] FileError),
+    File(FileError),
     #[error("{0} holds no key: give its characters, or {HEX} and hexadecimal digits, on one line")]
     NoKey(PathBuf),
+}
+
+impl From<FileError> for StampKeyError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Exposed { .. } => Self::Exposed(error),
+            _ => Self::File(error),
+        }
+    }
 }
 
 impl StampKey {
@@ -117,10 +128,13 @@ mod tests {
         {
             use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-            assert!(matches!(
-                StampKey::load(&path),
-                Err(StampKeyError::File(FileError::Exposed { .. }))
-            ));
+            let error = StampKey::load(&path).unwrap_err().to_string();
+            let wanted = format!(
+                "STAMP key {} may be read by others (mode 644): run `chmod 600` on it; where somebody may \
+                 have read it, give both ends another key",
+                path.display()
+            );
+            assert_eq!(error, wanted);
         }
         identity::write_private(&path, b"Jefe\n").unwrap();
         assert_eq!(
