@@ -161,6 +161,10 @@ impl RouteHeader {
         if far.is_none() && len == 0 {
             return Err(WireError::Nowhere);
         }
+        if flags & BACK != 0 && far.is_none() && index == len {
+            // The last edge is the far end, and lies behind whatever it sends back.
+            return Err(WireError::BadIndex { index, len });
+        }
         if far == Some(origin) {
             return Err(WireError::SelfEnded(origin));
         }

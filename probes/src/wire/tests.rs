@@ -207,6 +207,9 @@ fn forged_routes_are_refused() {
     assert_eq!(with(0, 0x40), Err(WireError::UnknownKind(0x40)));
     assert_eq!(with(1, 0x48), Err(WireError::ReservedFlags(0x48)));
     assert_eq!(with(1, 0x38), Err(WireError::BadIndex { index: 3, len: 2 }));
+    // On its way back, still before the far end that sent it.
+    assert_eq!(with(1, 0x29), Err(WireError::BadIndex { index: 2, len: 2 }));
+    assert_eq!(with(1, 0x19), Ok(()));
     assert_eq!(with(3, 0), Err(WireError::NoEdge));
     assert_eq!(with(5, 1), Err(WireError::Route(RouteError::Repeated(e(1)))));
     assert_eq!(with(1, 0), Err(WireError::Nowhere));
