@@ -240,6 +240,13 @@ pub fn route_from(message: &proto::Route) -> Option<Route> {
     Route::new(&edges?).ok()
 }
 
+/// No more fates than probes: shares of them are at most 1, and sums of any of them fit. Reports come from
+/// machines that may be wrong, or hostile.
+pub fn adds_up(l: &proto::Ledger) -> bool {
+    let fates = [l.received, l.lost_up, l.lost_down, l.late, l.lost_unknown];
+    fates.iter().copied().map(u64::from).sum::<u64>() <= u64::from(l.sent)
+}
+
 fn ledger(l: &Ledger) -> proto::Ledger {
     proto::Ledger {
         slots: l.slots,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     proto::{self, window::Of},
-    reporting::route_from,
+    reporting::{adds_up, route_from},
     store::records::{BudgetOn, ReportRecord, Reporter, Role},
 };
 
@@ -257,6 +257,10 @@ fn piece(window: &proto::Window, samples_left: usize) -> Option<Piece> {
     if length.is_zero() || length > LONGEST {
         return None;
     }
+    let books = window.ledger.unwrap_or_default();
+    if !adds_up(&books) {
+        return None;
+    }
     let start = Wall::from_micros(window.start_us);
     let sampled = samples::decode(&window.samples).unwrap_or_default();
     let mut rtts_us: Vec<_> = sampled.iter().map(|s| s.rtt_us).collect();
@@ -267,7 +271,7 @@ fn piece(window: &proto::Window, samples_left: usize) -> Option<Piece> {
         start,
         end: start + length,
         route: route_from(route)?,
-        ledger: ledger(&window.ledger.unwrap_or_default()),
+        ledger: ledger(&books),
         rtts_us,
         jitter: Mean {
             sum: f64::from(jitter_us) * weight,

@@ -7,6 +7,7 @@ use corridor_probes::{EdgeId, Wall, target::Method};
 use super::{edges::Edges, links};
 use crate::{
     proto::{self, window},
+    reporting::adds_up,
     targets::MAX_NAME,
 };
 
@@ -20,7 +21,10 @@ const MAX_REASON: usize = 240;
 /// Drops what cannot be, in place; answers how many windows that were.
 pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
     let before = report.windows.len();
-    report.windows.retain(|w| names_edges(w, edges) && adds_up(w));
+    report.windows.retain(|w| {
+        let mut ledgers = [w.ledger, w.total].into_iter().flatten();
+        names_edges(w, edges) && ledgers.all(|l| adds_up(&l))
+    });
     for window in &mut report.windows {
         if let Some(window::Of::Target(target)) = &mut window.of {
             for unmeasured in &mut target.unmeasured {
@@ -83,14 +87,6 @@ fn is_target(target: &proto::Target) -> bool {
     let named = (1..=MAX_NAME).contains(&target.name.len()) && !target.name.contains(char::is_control);
     let measured = target.method.is_empty() || Method::from_word(&target.method).is_some();
     named && measured && target.unmeasured.len() <= MAX_REASONS
-}
-
-/// No more fates than probes; afterwards sums of any of them fit.
-fn adds_up(window: &proto::Window) -> bool {
-    [window.ledger, window.total].iter().flatten().all(|l| {
-        let fates = [l.received, l.lost_up, l.lost_down, l.late, l.lost_unknown];
-        fates.iter().copied().map(u64::from).sum::<u64>() <= u64::from(l.sent)
-    })
 }
 
 #[cfg(test)]

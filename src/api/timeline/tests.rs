@@ -305,6 +305,14 @@ fn what_is_not_of_the_class_or_not_readable_says_nothing() {
         with(|w| w.of = None),
         with(|w| w.length_ms = 0),
         with(|w| w.length_ms = 3_600_001),
+        // More lost than sent: it would be shown as a loss of 500 %.
+        with(|w| {
+            w.ledger = Some(proto::Ledger {
+                sent: 1,
+                lost_up: 5,
+                ..proto::Ledger::default()
+            });
+        }),
         with(|w| w.start_us = i64::MAX),
         with(|w| w.start_us = i64::MIN),
         with(|w| w.of = Some(Of::Route(proto::Route { edges: vec![1, 1] }))),
