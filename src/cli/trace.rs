@@ -28,7 +28,8 @@ const PORT: u16 = 33_434;
 /// Between two drawings of the table.
 const REDRAW: Duration = Duration::from_millis(250);
 
-/// Show the hops to a host, their delays, and where packets are lost.
+/// Show the hops to a host, their delays, and where packets are lost. Ctrl-C ends it early, with what is
+/// known by then.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A name or an IP address

@@ -209,11 +209,22 @@ impl Running {
 
     /// SIGTERM, and waits for the end.
     #[track_caller]
-    #[expect(unsafe_code, reason = "std sends SIGKILL only")]
     pub fn terminate(&mut self) -> ExitStatus {
+        self.end_by(libc::SIGTERM)
+    }
+
+    /// SIGINT, as Ctrl-C sends it, and waits for the end.
+    #[track_caller]
+    pub fn interrupt(&mut self) -> ExitStatus {
+        self.end_by(libc::SIGINT)
+    }
+
+    #[track_caller]
+    #[expect(unsafe_code, reason = "std sends SIGKILL only")]
+    fn end_by(&mut self, signal: libc::c_int) -> ExitStatus {
         let pid = libc::pid_t::try_from(self.pid()).expect("a process id");
         // SAFETY: takes numbers only, and the child has not been waited for.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
+        unsafe { libc::kill(pid, signal) };
         self.wait(SOON)
     }
 }

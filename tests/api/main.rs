@@ -20,3 +20,4 @@ mod robust;
 mod scale;
 mod stamp;
 mod target;
+mod trace;
