@@ -13,7 +13,7 @@
 //! | when does it look around, and trace a path | `surroundings.rs`, where trouble shows in `surroundings/trouble.rs` |
 
 mod budget;
-mod core;
+pub mod core;
 mod dial;
 mod disk;
 mod edges;
@@ -32,4 +32,4 @@ pub use self::core::Settings;
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
 pub use shown::shown_data;
 pub use status::AgentReport;
-pub use surroundings::Watch;
+pub use surroundings::{Look, Watch};

@@ -166,21 +166,26 @@ impl Config {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = toml::Table::new();
-        let mut origin = "environment".to_owned();
-        if let Some(path) = file {
-            origin = path.display().to_string();
-            let fail = |problem: String| ConfigError {
-                origin: origin.clone(),
-                problems: vec![problem],
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| fail(format!("cannot be read: {e}")))?;
-            table = text
-                .parse()
-                .map_err(|e: toml::de::Error| fail(parse_problem(&text, &e)))?;
-        }
+        let origin = file.map_or_else(|| "environment".to_owned(), |path| path.display().to_string());
+        let fail = |problems| ConfigError {
+            origin: origin.clone(),
+            problems,
+        };
+        let text = file.map(std::fs::read_to_string).transpose();
+        let text = text.map_err(|e| fail(vec![format!("cannot be read: {e}")]))?;
+        Self::parse(&text.unwrap_or_default(), environment).map_err(fail)
+    }
+
+    /// Reads a file's `text`, lays `environment` over it, and checks the whole; or answers all that is
+    /// wrong, each under its path.
+    pub fn parse(
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<String>> {
+        let parsed = text.parse::<toml::Table>();
+        let mut table = parsed.map_err(|e| vec![parse_problem(text, &e)])?;
         layers::overlay(&mut table, environment);
-        Self::from_table(&table).map_err(|problems| ConfigError { origin, problems })
+        Self::from_table(&table)
     }
 
     fn from_table(table: &toml::Table) -> Result<Self, Vec<String>> {

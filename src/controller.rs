@@ -19,7 +19,7 @@ mod agents;
 mod carried;
 mod classes;
 mod clocks;
-mod core;
+pub mod core;
 pub mod directory;
 mod edge_link;
 mod edges;
@@ -35,6 +35,7 @@ mod status;
 mod why;
 
 pub use classes::{ClassError, ClassEvent, Classes, NewClass, Presence};
+pub use edges::Connection;
 pub use event::shown as shown_event;
 pub use handle::{Ask, AskError, Asked, Handle};
 pub use run::{Controller, ControllerError, Setup, StoreWorker};

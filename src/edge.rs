@@ -10,7 +10,7 @@
 //! | how does an edge run by itself | `standalone.rs` |
 
 mod controller_link;
-mod datagrams;
+pub mod datagrams;
 mod memory;
 mod mesh;
 mod next_hop;
