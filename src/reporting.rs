@@ -240,11 +240,11 @@ pub fn route_from(message: &proto::Route) -> Option<Route> {
     Route::new(&edges?).ok()
 }
 
-/// No more fates than probes: shares of them are at most 1, and sums of any of them fit. Reports come from
+/// No more fates than probes, and no more samples kept out than there are: shares of them are at most 1, and sums of any of them fit. Reports come from
 /// machines that may be wrong, or hostile.
 pub fn adds_up(l: &proto::Ledger) -> bool {
     let fates = [l.received, l.lost_up, l.lost_down, l.late, l.lost_unknown];
-    fates.iter().copied().map(u64::from).sum::<u64>() <= u64::from(l.sent)
+    fates.iter().copied().map(u64::from).sum::<u64>() <= u64::from(l.sent) && l.excluded <= l.received
 }
 
 fn ledger(l: &Ledger) -> proto::Ledger {

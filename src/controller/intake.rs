@@ -140,10 +140,18 @@ mod tests {
                 unmeasured: vec![proto::Unmeasured::default(); reasons],
             })
         };
+        // Of one answer.
+        let kept_out = |excluded| {
+            let mut window = window(window::Of::Edge(1), 1, 1, 0);
+            window.ledger = window.ledger.map(|l| proto::Ledger { excluded, ..l });
+            window
+        };
         for (window, is_kept) in [
             (window(window::Of::Edge(1), 10, 9, 1), true),
             (window(window::Of::Edge(1), 10, 9, 2), false),
             (window(window::Of::Edge(1), u32::MAX, u32::MAX, u32::MAX), false),
+            (kept_out(1), true),
+            (kept_out(2), false),
             (window(window::Of::Edge(2), 1, 1, 0), false),
             (window(window::Of::Edge(0), 1, 1, 0), false),
             (window(window::Of::Edge(65_537), 1, 1, 0), false),
