@@ -7,7 +7,7 @@ CORRIDOR := target/release/corridor
 MINUTES ?= 2
 PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-.PHONY: help up demo build web test lint fmt bench lab soak accuracy clean
+.PHONY: help up demo build web test lint fmt bench lab soak fuzz accuracy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -45,7 +45,7 @@ ifdef NEXTEST
 else
 	cargo test --profile gate --workspace --locked --lib --bins
 	cargo test --profile gate --workspace --locked --exclude corridor --tests
-	cargo test --profile gate --workspace --locked --test api
+	cargo test --profile gate --workspace --locked --test api --test wire
 	cargo test --profile gate --workspace --locked --test sim -- --include-ignored
 endif
 	cargo test --profile gate --workspace --locked --doc
@@ -63,6 +63,9 @@ soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	.ci/setup test
 	cargo test --profile gate --workspace --locked --test sim -- --ignored --nocapture
 	tests/lab/soak $(or $(ROUNDS),10)
+
+fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; the table goes to docs/fuzzing.md
+	fuzz/soak $(MINUTES)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
 	cargo build --release --locked -p corridor-agent-footprint
