@@ -65,7 +65,7 @@ soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	tests/lab/soak $(or $(ROUNDS),10)
 
 fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; the table goes to docs/fuzzing.md
-	fuzz/soak $(MINUTES)
+	fuzz/soak $(MINUTES) $(TARGETS)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
 	cargo build --release --locked -p corridor-agent-footprint
