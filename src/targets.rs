@@ -14,6 +14,7 @@ mod core;
 mod run;
 mod sockets;
 
+pub(crate) use address::check;
 pub use address::{Net, NetError};
 pub use run::{Settings, Targets};
 

@@ -214,6 +214,7 @@ impl Core {
             rates: RateState::new(rng.random(), now),
             out: VecDeque::new(),
         };
+        core.weigh_line(now);
         core.set_candidates(edges, now);
         core
     }

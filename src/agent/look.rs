@@ -20,7 +20,7 @@ use super::{
     core::Looked,
     surroundings::{Look, PathLook, Watch},
 };
-use crate::clock::Clock;
+use crate::{clock::Clock, host, targets};
 
 /// Both lookers, while they are not looking.
 #[derive(Debug)]
@@ -145,9 +145,19 @@ fn nothing(look: &Look, why: NotSeen) -> Looked {
 
 async fn resolved(name: String) -> Seen<IpAddr> {
     let found = crate::resolve::all(std::slice::from_ref(&name)).await;
-    let first = found.first().map(|a| a.ip().to_canonical());
-    first.ok_or_else(|| NotSeen::Failed {
-        why: format!("{name} cannot be resolved"),
+    let mut refused = None;
+    for address in found.iter().map(|a| a.ip().to_canonical()) {
+        // A class must not make an agent look around in its own network.
+        match targets::check(address, &[], &host::addresses()) {
+            Ok(()) => return Ok(address),
+            Err(why) => refused = Some(why),
+        }
+    }
+    Err(NotSeen::Failed {
+        why: match refused {
+            Some(why) => format!("{name} is not traced: {why}"),
+            None => format!("{name} cannot be resolved"),
+        },
     })
 }
 

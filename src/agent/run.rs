@@ -33,7 +33,6 @@ use crate::{
     host,
     identity::{Source, Standing},
     machine::Machine,
-    metered::Metered,
     proto, remembered,
     spool::Spool,
     store::worker::Worker,
@@ -153,7 +152,6 @@ impl Agent {
         let (asks, asked) = mpsc::channel(64);
         let (events_out, events) = mpsc::channel(EVENTS);
         let stop = CancellationToken::new();
-        let metered = setup.settings.metered;
         let mut core = Core::new(setup.me, boot, rng.random(), setup.settings, setup.edges, now);
         let mut rng = setup.machine.rng("surroundings");
         core.watch_surroundings(setup.watch, rng.random(), now);
@@ -182,7 +180,6 @@ impl Agent {
             addresses: BTreeMap::new(),
             next_housekeeping: now,
             next_save: now,
-            metered,
             peers: Bytes::default(),
             sleeps: SleepWatch::new(&*setup.machine.clock),
             machine: setup.machine,
@@ -236,7 +233,6 @@ struct Main {
     addresses: BTreeMap<EdgeId, IpAddr>,
     next_housekeeping: Mono,
     next_save: Mono,
-    metered: Metered,
     /// IP bytes that peers' probes and their answers took.
     peers: Bytes,
     sleeps: SleepWatch,
@@ -581,9 +577,6 @@ impl Main {
             host.spool_dropped = stats.dropped.reports + stats.dropped.rows;
         }
         self.core.host(host);
-        let (link_type, look) = (&self.core.settings.link_type, !self.machine.repeatable);
-        let metered = self.metered.applies(link_type, look);
-        self.core.set_metered(metered, now);
         let spent = Spent {
             line: self.endpoint.stats().traffic,
             peers: self.peers,

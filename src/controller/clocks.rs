@@ -3,7 +3,10 @@
 //! bounded by every edge it measures, and through the mesh by what those know of each other. What is lost
 //! are ways between edges that lead through an agent; the mesh measures those pairs itself.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use corridor_probes::{
     AgentId, BootId, EdgeId, Mono,
@@ -34,10 +37,15 @@ pub struct Seen {
     pub within: Duration,
 }
 
+/// While an edge wakes up or restarts, others still tell of its old clock.
+const CLOCKS_OF_AN_EDGE: usize = 2;
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Clocks {
     mesh: ClockGraph<EdgeClock>,
+    /// Those in `mesh`, by edge, the newest last.
+    names: BTreeMap<EdgeId, VecDeque<EdgeClock>>,
     /// The edges' clocks against each other, as of the last [`Self::settle`].
     between: Settled<EdgeClock>,
     agents: BTreeMap<AgentId, Star>,
@@ -56,6 +64,7 @@ impl Default for Clocks {
     fn default() -> Self {
         Self {
             mesh: ClockGraph::new(ClockConfig::default()),
+            names: BTreeMap::new(),
             between: Settled::empty(Mono::ZERO),
             agents: BTreeMap::new(),
         }
@@ -66,7 +75,13 @@ impl Clocks {
     /// Takes what a window says of the clocks of `from` and `there`.
     pub fn observe(&mut self, from: Reporter, clock: OwnClock, there: EdgeClock, seen: &Seen) {
         match from {
-            Reporter::Edge(id) => see(&mut self.mesh, EdgeClock(id, clock.name()), there, seen),
+            Reporter::Edge(id) => {
+                let here = EdgeClock(id, clock.name());
+                for clock in [here, there] {
+                    self.admit(clock);
+                }
+                see(&mut self.mesh, here, there, seen);
+            }
             Reporter::Agent(id) => {
                 let at = seen.up_at.max(seen.down_at);
                 let star = self.agents.entry(id).or_insert_with(|| Star::new(clock, at));
@@ -79,9 +94,27 @@ impl Clocks {
                 }
                 star.newest = star.newest.max(at);
                 see(&mut star.graph, None, Some(there), seen);
-                star.edges.insert(there.0, there);
+                if let Some(old) = star.edges.insert(there.0, there)
+                    && old != there
+                {
+                    star.graph.forget(Some(old));
+                }
             }
         }
+    }
+
+    /// An edge has few clocks at a time: with a new one, all but the newest before it are forgotten.
+    fn admit(&mut self, clock: EdgeClock) {
+        let names = self.names.entry(clock.0).or_default();
+        if names.contains(&clock) {
+            return;
+        }
+        if names.len() == CLOCKS_OF_AN_EDGE
+            && let Some(old) = names.pop_front()
+        {
+            self.mesh.forget(old);
+        }
+        names.push_back(clock);
     }
 
     /// Works out how the edges' clocks stand against each other, once for all who ask.

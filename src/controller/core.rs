@@ -1,7 +1,10 @@
 //! The controller without I/O: what comes from edges, agents and the API goes in with the time; messages,
 //! records to keep and events come out.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use corridor_probes::{AgentId, EdgeId, Mono, Route, Wall};
 
@@ -77,6 +80,8 @@ pub struct Core {
     busy: BTreeSet<(EdgeId, EdgeId)>,
     /// The targets that edges were last told to measure.
     targets: Vec<String>,
+    /// Those and former ones, of which windows may still come, with the time that they were last wanted.
+    told_targets: BTreeMap<String, Wall>,
     revocations: u64,
     out: VecDeque<Output>,
 }
@@ -96,6 +101,9 @@ struct Told {
     version: u64,
 }
 
+/// After a target was last wanted: reports of it that an edge kept meanwhile are taken.
+const TARGET_LINGERS: Duration = Duration::from_secs(600);
+
 impl Core {
     pub fn new(settings: Settings, restored: Restored, now: Now) -> Self {
         Self {
@@ -111,6 +119,7 @@ impl Core {
             told: BTreeMap::new(),
             busy: BTreeSet::new(),
             targets: Vec::new(),
+            told_targets: BTreeMap::new(),
             // Grows over restarts too, so that an edge never takes an older list for a newer one.
             revocations: u64::try_from(now.wall.as_micros()).unwrap_or(0),
             out: VecDeque::new(),
@@ -226,7 +235,9 @@ impl Core {
             return;
         }
         self.counters.reports += 1;
-        self.counters.malformed += intake::clean(&mut report, &self.edges, now.wall);
+        let may_measure =
+            |name: &str| matches!(from, Reporter::Edge(_)) && self.told_targets.contains_key(name);
+        self.counters.malformed += intake::clean(&mut report, &self.edges, may_measure, now.wall);
         let report = &report;
         self.links.take(from, report);
         self.planner.observe(from, report, now);
@@ -550,7 +561,13 @@ impl Core {
         if targets == self.targets {
             return;
         }
+        for name in self.targets.iter().chain(&targets) {
+            self.told_targets.insert(name.clone(), now);
+        }
         self.targets = targets;
+        let wanted = &self.targets;
+        self.told_targets
+            .retain(|name, at| wanted.contains(name) || now.since(*at) < TARGET_LINGERS);
         let ids: Vec<_> = self
             .edges
             .iter()

@@ -18,12 +18,13 @@ const MAX_REASONS: usize = Method::ALL.len() + 1;
 /// Such a reason is a sentence.
 const MAX_REASON: usize = 240;
 
-/// Drops what cannot be, in place; answers how many windows that were.
-pub fn clean(report: &mut proto::Report, edges: &Edges, now: Wall) -> u64 {
+/// Drops what cannot be, in place; answers how many windows that were. `targets` says which the sender may have
+/// measured.
+pub fn clean(report: &mut proto::Report, edges: &Edges, targets: impl Fn(&str) -> bool, now: Wall) -> u64 {
     let before = report.windows.len();
     report.windows.retain(|w| {
         let mut ledgers = [w.ledger, w.total].into_iter().flatten();
-        names_edges(w, edges) && ledgers.all(|l| adds_up(&l))
+        is_about(w, edges, &targets) && ledgers.all(|l| adds_up(&l))
     });
     for window in &mut report.windows {
         if let Some(window::Of::Target(target)) = &mut window.of {
@@ -69,7 +70,7 @@ pub fn share(value: Option<f64>) -> Option<f64> {
     value.filter(|share| share.is_finite() && *share >= 0.0)
 }
 
-fn names_edges(window: &proto::Window, edges: &Edges) -> bool {
+fn is_about(window: &proto::Window, edges: &Edges, targets: impl Fn(&str) -> bool) -> bool {
     let known = |id: u32| {
         let id = u16::try_from(id).ok().and_then(EdgeId::new);
         id.is_some_and(|id| edges.get(id).is_some())
@@ -77,7 +78,7 @@ fn names_edges(window: &proto::Window, edges: &Edges) -> bool {
     match &window.of {
         Some(window::Of::Edge(id)) => known(*id),
         Some(window::Of::Route(route)) => route.edges.iter().copied().all(known),
-        Some(window::Of::Target(target)) => is_target(target),
+        Some(window::Of::Target(target)) => is_target(target) && targets(&target.name),
         None => false,
     }
 }
@@ -95,6 +96,8 @@ mod tests {
     use crate::store::records::EdgeRecord;
 
     const NOW: Wall = Wall::from_secs(1_800_000_000);
+    /// The only target of a class.
+    const WANTED: &str = "sfu:1";
 
     fn edges() -> Edges {
         let id = EdgeId::new(1).unwrap();
@@ -163,6 +166,7 @@ mod tests {
             (window(target("sfu:1", "", 5), 0, 0, 0), true),
             (window(target("sfu:1", "", 6), 0, 0, 0), false),
             (window(target("sfu:1", "guess", 0), 10, 9, 1), false),
+            (window(target("sfu:2", "stun", 0), 10, 9, 1), false),
             (window(target("", "stun", 0), 10, 9, 1), false),
             (window(target("a\n:1", "stun", 0), 10, 9, 1), false),
         ] {
@@ -170,7 +174,7 @@ mod tests {
                 windows: vec![window.clone()],
                 ..proto::Report::default()
             };
-            let refused = clean(&mut report, &edges(), NOW);
+            let refused = clean(&mut report, &edges(), |name| name == WANTED, NOW);
             assert_eq!(
                 (report.windows.len(), refused),
                 (usize::from(is_kept), u64::from(!is_kept)),
@@ -199,7 +203,7 @@ mod tests {
                 }],
                 ..proto::Report::default()
             };
-            clean(&mut report, &edges(), NOW);
+            clean(&mut report, &edges(), |name| name == WANTED, NOW);
             assert!(links::end(&report.windows[0]).as_micros() <= end_us, "{start_us}");
             assert!(report.events[0].at_us <= NOW.as_micros());
         }

@@ -64,7 +64,7 @@ impl TryFrom<String> for Net {
 
 /// What kind of address is not probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Unspecified,
     Loopback,
     Private,
@@ -93,16 +93,16 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An address that is not probed.
+/// An address that is not probed. It is not told: whoever names a target need not learn what names stand for
+/// inside an operator's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {kind}, which targets.allow does not list")]
-pub(super) struct Refusal {
-    address: IpAddr,
+#[error("it is {kind}, which targets.allow does not list")]
+pub(crate) struct Refusal {
     kind: Kind,
 }
 
 /// Whether `address` may be probed: it is listed, or nothing speaks against it. `own` are this machine's.
-pub(super) fn check(address: IpAddr, allow: &[Net], own: &[IpAddr]) -> Result<(), Refusal> {
+pub(crate) fn check(address: IpAddr, allow: &[Net], own: &[IpAddr]) -> Result<(), Refusal> {
     let inner = inner(address);
     let is = |other: IpAddr| other == address || Some(other) == inner;
     let listed = |net: &Net| net.contains(address) || inner.is_some_and(|inner| net.contains(inner));
@@ -117,7 +117,7 @@ pub(super) fn check(address: IpAddr, allow: &[Net], own: &[IpAddr]) -> Result<()
             (_, IpAddr::V6(v6)) => kind_v6(v6),
         }
     };
-    kind.map_or(Ok(()), |kind| Err(Refusal { address, kind }))
+    kind.map_or(Ok(()), |kind| Err(Refusal { kind }))
 }
 
 /// The IPv4 address that an IPv6 one stands for: mapped (RFC 4291 §2.5.5.2), by NAT64's well-known prefix
@@ -248,7 +248,7 @@ mod tests {
         let refusal = check("10.0.0.1".parse().unwrap(), &[], &[]).unwrap_err();
         assert_eq!(
             refusal.to_string(),
-            "10.0.0.1 is a private address, which targets.allow does not list"
+            "it is a private address, which targets.allow does not list"
         );
     }
 

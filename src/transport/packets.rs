@@ -108,6 +108,11 @@ impl PacketLog {
         }
     }
 
+    /// Whether `peer` is one whose connection stands.
+    pub fn is_watched(&self, peer: SocketAddr) -> bool {
+        self.find(peer).is_some()
+    }
+
     fn find(&self, peer: SocketAddr) -> Option<Arc<Peer>> {
         lock(&self.peers).get(&canonical(peer)).and_then(Weak::upgrade)
     }

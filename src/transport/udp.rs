@@ -149,8 +149,10 @@ impl UdpSocket {
     }
 
     fn count_duplicates(&self, bufs: &[IoSliceMut<'_>], received: &[quinn_udp::RecvMeta]) {
+        // Of strangers nothing is remembered: anybody can be many of them.
+        let Some(log) = self.log.get() else { return };
         let mut duplicates = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
-        for (buf, meta) in bufs.iter().zip(received) {
+        for (buf, meta) in bufs.iter().zip(received).filter(|(_, m)| log.is_watched(m.addr)) {
             let packets = buf.get(..meta.len).unwrap_or_default();
             for packet in packets.chunks(meta.stride.max(1)) {
                 duplicates.observe(meta.addr, packet);

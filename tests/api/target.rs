@@ -173,7 +173,7 @@ fn a_target_that_is_not_measured_says_why_and_exits_are_compared_without_it() {
         ),
         (
             "private",
-            json!([{"what": "address", "why": "10.0.0.1 is a private address, which targets.allow does not list"}]),
+            json!([{"what": "address", "why": "it is a private address, which targets.allow does not list"}]),
         ),
     ] {
         let told = wait_for("why it is not measured", SOON, || {

@@ -110,7 +110,11 @@ fn shortest(lengths: &mut [i64], n: usize) {
                 continue;
             }
             for j in 0..n {
-                let through = first.saturating_add(lengths[k * n + j]);
+                let second = lengths[k * n + j];
+                if second >= NONE {
+                    continue;
+                }
+                let through = first.saturating_add(second);
                 let known = &mut lengths[i * n + j];
                 if through < *known {
                     *known = through;

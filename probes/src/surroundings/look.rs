@@ -361,6 +361,8 @@ fn unable(error: TraceError) -> NotSeen {
         TraceError::Send { source, .. } if source.kind() == io::ErrorKind::NetworkUnreachable => {
             NotSeen::NoRoute
         }
+        // Not where to: addresses are told truncated, or not at all.
+        TraceError::Send { source, .. } => failed("sending", source),
         _ => {
             let mut why = error.to_string();
             if let Some(source) = std::error::Error::source(&error) {

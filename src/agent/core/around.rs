@@ -37,16 +37,30 @@ impl Core {
         edge.into_iter().chain(targets).collect()
     }
 
+    /// What packets to the edge go into: what the operator says counts more than what was seen.
+    pub(super) fn link_type(&self) -> String {
+        if !self.settings.link_type.is_empty() {
+            return self.settings.link_type.clone();
+        }
+        let seen = self
+            .around
+            .sample
+            .as_ref()
+            .and_then(|(_, s)| s.link.as_ref().ok());
+        seen.map_or_else(String::new, ToString::to_string)
+    }
+
+    /// Looks whether every byte of the line is paid.
+    pub(super) fn weigh_line(&mut self, now: Mono) {
+        let metered = self.settings.metered.applies(&self.link_type());
+        self.set_metered(metered, now);
+    }
+
     pub fn looked(&mut self, looked: Looked, now: Now) {
         match looked {
             Looked::Sample(sample) => {
-                if let Ok(link) = &sample.link
-                    && self.settings.link_type.is_empty()
-                {
-                    // Told with the next attach; what the operator says of it counts more.
-                    self.settings.link_type = link.to_string();
-                }
                 self.around.sampled(sample, now.mono);
+                self.weigh_line(now.mono);
                 if let Some(stalls) = self.around.stalled(now.mono) {
                     let worst_ms = stalls.worst.as_millis();
                     let text = format!(
@@ -168,7 +182,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use corridor_probes::surroundings::NotSeen;
+    use corridor_probes::surroundings::{LinkType, NotSeen};
 
     use super::*;
 
@@ -238,6 +252,26 @@ mod tests {
                 _ => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn a_line_is_metered_while_packets_go_into_a_modem_and_probing_goes_on() {
+        let mut core = agent();
+        core.settings.metered = crate::metered::Metered::Auto;
+        core.settings.idle_kbps = None;
+        for (link, metered) in [
+            (LinkType::Cellular, true),
+            (LinkType::Wifi, false),
+            (LinkType::Cellular, true),
+        ] {
+            let mut sample = Sample::nothing(NotSeen::NoAnswer);
+            sample.link = Ok(link);
+            core.looked(Looked::Sample(sample), now(1_000));
+            assert_eq!(core.traffic().metered, metered, "{link}");
+            assert_eq!(core.link_type(), link.to_string());
+        }
+        // Often enough that silence still means something.
+        assert!(core.is_probed_often(EDGE));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Core {
             mono_us: now.mono.as_micros(),
             clock_error_ms: 0,
             plans: self.legs.held(),
-            link_type: self.settings.link_type.clone(),
+            link_type: self.link_type(),
         };
         self.up(to_controller::Body::Attach(attach));
     }

@@ -110,7 +110,7 @@ impl Core {
     /// What is left for this endpoint's packets: probes of hops go by other sockets.
     fn allowed(&self) -> Allowed {
         let budget = self.budget();
-        let hops = u64::from(self.around.set_aside_kbps()) * 1_000;
+        let hops = self.around.set_aside_bps(self.in_class());
         Allowed {
             own: budget.own.saturating_sub(hops),
             ..budget

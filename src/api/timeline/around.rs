@@ -41,6 +41,13 @@ impl Around {
                 .filter(|p| inside(p.at_us))
                 .cloned(),
         );
+        if self.seen.len() > 2 * MAX_SEEN {
+            self.seen = thin(std::mem::take(&mut self.seen), from, to);
+        }
+        if self.paths.len() > 2 * MAX_PATHS {
+            self.paths.sort_by_key(|p| p.at_us);
+            self.paths.drain(..self.paths.len() - MAX_PATHS);
+        }
     }
 
     /// Ascending in time.

@@ -175,7 +175,7 @@ fn an_address_that_may_not_be_probed_gets_no_probe_and_the_reason_is_told() {
     for (found, why) in [
         (
             Ok(vec![ip("10.0.0.1")]),
-            "10.0.0.1 is a private address, which targets.allow does not list",
+            "it is a private address, which targets.allow does not list",
         ),
         (Ok(Vec::new()), "the name has no address"),
         (Err("no such name".to_owned()), "no such name"),

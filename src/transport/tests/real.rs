@@ -9,8 +9,8 @@ use crate::{
     clock::{Clock as _, SystemClock},
     proto::{ALPN, ALPN_PROBE},
     transport::{
-        BindError, CloseCode, Closed, ConnectError, EndpointError, LocalDrop, Received, STALL, SendOutcome,
-        UdpNetwork,
+        BindError, CloseCode, Closed, ConnectError, EndpointError, LocalDrop, PacketLog, Received, STALL,
+        SendOutcome, UdpNetwork,
     },
 };
 
@@ -354,13 +354,21 @@ async fn what_comes_twice_is_counted() {
     let socket = network().bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     peer.connect(socket.local_addr().unwrap()).unwrap();
+    let log = Arc::<PacketLog>::default();
+    socket.log_to(&log);
+    let _connected = log.watch(peer.local_addr().unwrap());
     // The second comes again, behind the third.
     for packet in [[1; 60], [2; 60], [3; 60], [2; 60]] {
         peer.send(&packet).unwrap();
     }
+    // Of strangers nothing is remembered.
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..2 {
+        stranger.send_to(&[4; 60], socket.local_addr().unwrap()).unwrap();
+    }
     let mut buffers = vec![[0; 1_500]; 32];
     let mut read = 0;
-    while read < 4 {
+    while read < 6 {
         let mut meta = [RecvMeta::default(); 32];
         let mut slices: Vec<_> = buffers.iter_mut().map(|b| std::io::IoSliceMut::new(b)).collect();
         let received = std::future::poll_fn(|cx| socket.poll_recv(cx, &mut slices, &mut meta)).await;
