@@ -247,13 +247,17 @@ impl Matching {
         let to = usize::try_from(end - first).ok()?.max(from);
         let mut all = Fitting::default();
         let mut tight = Fitting::default();
-        let mut holding = 0;
+        // Packets that can hold any datagram at all.
+        let (mut holding, mut first_holding) = (0, None);
         for (number, packet) in (self.spent..).zip(ring.packets.range(from..to)) {
             let room = match self.left {
                 Some(left) if number == self.spent => left,
                 _ => room(packet.len),
             };
-            holding += u64::from(room > SHORTEST);
+            if room > SHORTEST {
+                holding += 1;
+                first_holding.get_or_insert(number);
+            }
             let Some(left) = room.checked_sub(len + AROUND_DATAGRAM) else {
                 continue;
             };
@@ -268,17 +272,15 @@ impl Matching {
             }
         }
         let (number, packet, left) = all.first?;
-        // As many packets as datagrams, and none of them holds two: each has its own.
-        let in_turn = all.each_one && holding == waiting + 1;
+        // As many packets as datagrams, which get one each where they are sent.
+        let in_turn = holding == waiting + 1 && first_holding == Some(number);
         if in_turn || all.is_one() {
             return Some(Found::one(number, packet.at, left));
         }
         // The only one that is as long as it should be; in others there is something else, such as padding
         // that looks for a larger MTU.
         match tight.first {
-            Some((number, packet, left)) if waiting == 0 && tight.is_one() => {
-                Some(Found::one(number, packet.at, left))
-            }
+            Some((number, packet, left)) if tight.is_one() => Some(Found::one(number, packet.at, left)),
             _ => Some(Found {
                 number,
                 at: At::Several,
@@ -289,25 +291,12 @@ impl Matching {
 }
 
 /// Packets that a datagram can have been in, in the order of their coming.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Fitting {
     /// Its number, and what is left in it beside the datagram.
     first: Option<(u64, Packet, usize)>,
     last: Option<Packet>,
     count: u64,
-    /// None of them has room for another datagram.
-    each_one: bool,
-}
-
-impl Default for Fitting {
-    fn default() -> Self {
-        Self {
-            first: None,
-            last: None,
-            count: 0,
-            each_one: true,
-        }
-    }
 }
 
 impl Fitting {
@@ -315,7 +304,6 @@ impl Fitting {
         self.first.get_or_insert((number, *packet, left));
         self.last = Some(*packet);
         self.count += 1;
-        self.each_one &= left <= SHORTEST;
     }
 
     /// Forgets all if the last was given to QUIC longer than `linger` before `given`.

@@ -110,6 +110,37 @@ fn a_packet_of_the_right_length_is_preferred() {
 }
 
 #[test]
+fn echoes_of_a_link_and_of_routes_come_together() {
+    let lens = [44, 130, 114, 98];
+    let mut rig = Rig::new();
+    for turn in 0..3 {
+        // At each step another one is first.
+        let order = [0, 1, 2, 3].map(|n| lens[(n + turn) % 4]);
+        let start = 1_000_000 * turn as u64;
+        for (n, len) in (1..).zip(order) {
+            rig.packet_given(packet_of(len), start + 100 * n, start + 900, 1);
+        }
+        for (n, len) in (1..).zip(order) {
+            assert_eq!(
+                rig.read(len, start + 1_000),
+                (us(start + 100 * n), Stall::None),
+                "{order:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_echo_among_others_and_a_report_is_told_by_its_length() {
+    let mut rig = Rig::new();
+    rig.packet_given(packet_of(44), 1_000, 1_900, 1);
+    rig.packet_given(400, 1_200, 1_900, 0);
+    rig.packet_given(packet_of(130), 1_400, 1_900, 1);
+    assert_eq!(rig.read(44, 2_000), (us(1_000), Stall::None));
+    assert_eq!(rig.read(130, 2_000), (us(1_400), Stall::None));
+}
+
+#[test]
 fn what_was_read_long_ago_does_not_come_again() {
     let mut rig = Rig::new();
     // Acknowledgements of reports, as long as an echo, since the last one a minute ago.
