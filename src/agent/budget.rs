@@ -27,6 +27,9 @@ pub struct Spent {
     pub line: Bytes,
     /// Of that, peers' probes and the answers to them: they are in the peers' budgets.
     pub peers: Bytes,
+    /// Of that, reports of former times: a spool that fills up while the controller is away would else slow
+    /// probing down for hours after it is back. Their streams have a rate of their own.
+    pub backlog: Bytes,
 }
 
 /// Rates in bits a second over the last [`WINDOW`], or since what is allowed last changed.
@@ -156,7 +159,8 @@ fn difference(after: &Spent, before: &Spent) -> (Bytes, Bytes) {
         back: a.back.saturating_sub(b.back),
     };
     let peers = less(after.peers, before.peers);
-    (less(less(after.line, before.line), peers), peers)
+    let backlog = less(after.backlog, before.backlog);
+    (less(less(less(after.line, before.line), peers), backlog), peers)
 }
 
 fn bits(bytes: Bytes, elapsed: Duration) -> Bytes {

@@ -16,6 +16,7 @@ use std::{
 use corridor_probes::{
     AgentId, Arrival, BootId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits, Route,
     SessionConfig, SlotOutcome, Wall,
+    tiers::Bytes,
     wire::{AgentStep, Kind, LinkEcho, RouteEcho, RouteProbe},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -37,7 +38,7 @@ use crate::{
 };
 pub use around::Looked;
 use rating::RateState;
-use reports::{REPORT_EVENTS, REPORT_IDLE, report_message};
+use reports::{REPORT_EVENTS, REPORT_IDLE, on_the_line, report_message};
 
 /// What a probe session measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,6 +184,8 @@ struct Reports {
     drained: bool,
     closed: u32,
     host: proto::Host,
+    /// IP bytes, about, that reports took which are not of now.
+    backlog: Bytes,
 }
 
 impl Core {
@@ -258,6 +261,7 @@ impl Core {
         self.report_if_due(now);
         for body in self.reports.outbox.due(now.mono) {
             if let Some(message) = report_message(&body) {
+                self.reports.backlog = self.reports.backlog + on_the_line(body.len());
                 self.up(message);
             }
         }

@@ -580,6 +580,7 @@ impl Main {
         let spent = Spent {
             line: self.endpoint.stats().traffic,
             peers: self.peers,
+            ..Spent::default()
         };
         self.core.spent(spent, now);
         self.redial_silent(now);

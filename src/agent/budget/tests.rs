@@ -107,12 +107,35 @@ fn what_peers_want_is_in_the_line_s_share_and_not_in_the_budget() {
 }
 
 #[test]
+fn reports_of_former_times_slow_no_probing_down() {
+    let down = |backlog_out| {
+        let mut budget = Budget::new(Mono::ZERO);
+        for look in 1..=30_u64 {
+            let bytes = |out| Bytes {
+                out: out * look,
+                back: 0,
+            };
+            let spent = Spent {
+                line: bytes(40_000),
+                backlog: bytes(backlog_out),
+                ..Spent::default()
+            };
+            budget.look(Mono::ZERO + LOOK * look as u32, spent, ALLOWED, LADDER);
+        }
+        budget.down()
+    };
+    assert_eq!(down(35_000), 0);
+    assert!(down(0) > 0);
+}
+
+#[test]
 fn the_first_minute_may_take_its_handshakes() {
     let start = |bytes| {
         let mut budget = Budget::new(Mono::ZERO);
         let spent = Spent {
             line: Bytes { out: 0, back: bytes },
             peers: Bytes::default(),
+            ..Spent::default()
         };
         budget.look(Mono::ZERO + LOOK, spent, ALLOWED, LADDER);
         budget.down()

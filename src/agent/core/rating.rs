@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use corridor_probes::tiers::Bytes;
-
 use super::*;
 use crate::config;
 
@@ -89,7 +87,8 @@ impl Core {
     }
 
     /// What went over the line since the process began.
-    pub fn spent(&mut self, spent: Spent, now: Mono) {
+    pub fn spent(&mut self, mut spent: Spent, now: Mono) {
+        spent.backlog = self.reports.backlog;
         let (allowed, ladder) = (self.allowed(), self.rates.ladder);
         if self.rates.budget.look(now, spent, allowed, ladder) {
             tracing::info!(

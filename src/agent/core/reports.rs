@@ -29,6 +29,7 @@ impl Core {
                 self.out.push_back(Output::Acknowledged(key));
                 continue;
             };
+            self.reports.backlog = self.reports.backlog + on_the_line(body.len());
             self.reports.outbox.sent(key, body, now);
             self.up(message);
         }
@@ -144,6 +145,18 @@ impl Core {
             // Those under way are the oldest, and come again.
             self.out.push_back(Output::Load(outbox::WINDOW + room));
         }
+    }
+}
+
+/// What a report of `len` bytes takes in IP bytes: full packets, an acknowledgement for every other one, and the
+/// controller's answer.
+pub(super) fn on_the_line(len: usize) -> Bytes {
+    const FULL: u64 = 1_200;
+    const AROUND: u64 = 80;
+    let packets = len as u64 / FULL + 1;
+    Bytes {
+        out: len as u64 + packets * AROUND,
+        back: packets * AROUND / 2 + 2 * AROUND,
     }
 }
 
