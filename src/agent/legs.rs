@@ -225,6 +225,13 @@ impl Legs {
         }
     }
 
+    /// The echo of a probe came in time, but when is not known.
+    pub fn echoed(&mut self, id: LegId, route: Route, seq: u32) {
+        if let Some((_, installed, _)) = self.installed(id, route) {
+            installed.outcomes.echoed(seq);
+        }
+    }
+
     fn installed(&mut self, id: LegId, route: Route) -> Option<(usize, &mut Installed, &mut LiveChoice)> {
         let leg = self.legs.values_mut().find(|leg| leg.id == id)?;
         let index = leg.routes.iter().position(|r| r.route == route)?;

@@ -91,9 +91,14 @@ impl Core {
         let mine = echo.header.step_at_agent(self.me) == Ok(AgentStep::Home);
         match self.prober.key(echo.session()) {
             Some(Key::Route(leg, route)) if mine && route.entry() == Some(edge) => {
-                if let Some((_, EchoOutcome::Sample(sample))) = self.prober.route_echo(arrival, &echo) {
-                    let rtt = Duration::from_micros(sample.rtt_us.into());
-                    self.legs.sample(leg, route, echo.header.seq, arrival.at, rtt);
+                match self.prober.route_echo(arrival, &echo) {
+                    Some((_, EchoOutcome::Sample(sample))) => {
+                        let rtt = Duration::from_micros(sample.rtt_us.into());
+                        self.legs.sample(leg, route, echo.header.seq, arrival.at, rtt);
+                    }
+                    // It came: no loss is to be made of it.
+                    Some((_, EchoOutcome::Excluded)) => self.legs.echoed(leg, route, echo.header.seq),
+                    _ => {}
                 }
             }
             _ => self.counters.refused += 1,
