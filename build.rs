@@ -9,9 +9,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={PROTO}");
     let descriptors = protox::compile(["corridor.proto"], ["src/proto"])?;
     prost_build::Config::new()
-        // Most reports have neither, and none is to be so much larger than other messages.
+        // Few reports and windows have these, and none is to be so much larger than others.
         .boxed(".corridor.v1.Report.surroundings")
         .boxed(".corridor.v1.Report.path")
+        .boxed(".corridor.v1.Window.of.target")
         .compile_fds(descriptors)?;
 
     println!("cargo:rerun-if-changed={PAGE}");

@@ -164,7 +164,7 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             None,
         ),
         About::Target { target, by } => (
-            proto::window::Of::Target(target_message(target, by)),
+            proto::window::Of::Target(Box::new(target_message(target, by))),
             String::new(),
             0,
             Some(ledger(&closed.total)),

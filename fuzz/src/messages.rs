@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::{input::Input, memory::at_most};
 
 /// What a message may take once it is decoded: its bytes, and the elements that they stand for.
-const MAX_DECODED: usize = 10 * 1024 * 1024;
+const MAX_DECODED: usize = 8 * 1024 * 1024;
 
 /// Every message that comes from elsewhere, out of the same bytes: it is refused, or comes back from what
 /// is made of it, and takes a bounded multiple of its length.

@@ -110,6 +110,8 @@ struct Probe {
     missed: bool,
     /// It came to the reflector after one that was sent later.
     overtaken: bool,
+    /// It is booked as such, or one of its like is.
+    reordered: bool,
     /// Of an echoed probe, under the epoch that is current: its place in the order of arrival there.
     count: Option<u32>,
 }
@@ -246,8 +248,10 @@ impl ProbeSession {
             return false;
         }
         probe.echo = Echo::Never;
-        let start = probe.window;
+        let (start, reordered) = (probe.window, probe.reordered);
         if let Some(window) = self.open_window(start) {
+            let booked = u32::from(reordered);
+            window.ledger.reordered_up = window.ledger.reordered_up.saturating_sub(booked);
             window.ledger.sent = window.ledger.sent.saturating_sub(1);
             window.ledger.local_drops = window.ledger.local_drops.saturating_add(1);
         }
@@ -368,6 +372,7 @@ impl ProbeSession {
             acked: false,
             missed: false,
             overtaken: false,
+            reordered: false,
             count: None,
         });
         LinkProbe {

@@ -79,12 +79,15 @@ impl Args {
         output::line(section("links", status.links.len()))?;
         output::line(output::table(
             [
-                "FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "KEPT OUT", "AGE s", "BY",
+                "FROM", "TO", "RTT p50", "p95", "LOSS", "SENT", "LOST", "KEPT OUT", "AGE s",
             ],
             status.links.into_iter().map(|l| {
                 [
                     l.from,
-                    l.to,
+                    match l.method {
+                        Some(method) => format!("{} by {method}", l.to),
+                        None => l.to,
+                    },
                     output::ms(l.rtt_ms.map(|r| r.p50)),
                     output::ms(l.rtt_ms.map(|r| r.p95)),
                     output::percent(l.loss),
@@ -92,7 +95,6 @@ impl Args {
                     l.lost.to_string(),
                     output::percent(l.kept_out),
                     output::ms(l.age_s),
-                    l.method.unwrap_or_else(|| "-".into()),
                 ]
             }),
         ))?;

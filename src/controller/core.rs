@@ -543,13 +543,7 @@ impl Core {
     }
 
     fn tell_mesh(&mut self) {
-        let ids: Vec<_> = self
-            .edges
-            .iter()
-            .filter(|e| e.connection.is_some())
-            .map(|e| e.record.id)
-            .collect();
-        for id in ids {
+        for id in self.connected_edges() {
             let mesh = self.edges.mesh(id, &self.busy, &self.settings);
             self.tell_edge(id, controller_to_edge::Body::Mesh(mesh));
         }
@@ -568,15 +562,14 @@ impl Core {
         let wanted = &self.targets;
         self.told_targets
             .retain(|name, at| wanted.contains(name) || now.since(*at) < TARGET_LINGERS);
-        let ids: Vec<_> = self
-            .edges
-            .iter()
-            .filter(|e| e.connection.is_some())
-            .map(|e| e.record.id)
-            .collect();
-        for id in ids {
+        for id in self.connected_edges() {
             self.tell_targets_to(id);
         }
+    }
+
+    fn connected_edges(&self) -> Vec<EdgeId> {
+        let connected = self.edges.iter().filter(|e| e.connection.is_some());
+        connected.map(|e| e.record.id).collect()
     }
 
     fn tell_targets_to(&mut self, id: EdgeId) {
@@ -587,13 +580,7 @@ impl Core {
     fn tell_revocations(&mut self) {
         self.revocations += 1;
         let list = self.revocation_list();
-        let ids: Vec<_> = self
-            .edges
-            .iter()
-            .filter(|e| e.connection.is_some())
-            .map(|e| e.record.id)
-            .collect();
-        for id in ids {
+        for id in self.connected_edges() {
             self.tell_edge(id, controller_to_edge::Body::Revocations(list.clone()));
         }
     }

@@ -137,11 +137,11 @@ mod tests {
             })
         };
         let target = |name: &str, method: &str, reasons: usize| {
-            window::Of::Target(proto::Target {
+            window::Of::Target(Box::new(proto::Target {
                 name: name.to_owned(),
                 method: method.to_owned(),
                 unmeasured: vec![proto::Unmeasured::default(); reasons],
-            })
+            }))
         };
         // Of one answer.
         let kept_out = |excluded| {

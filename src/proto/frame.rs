@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 pub const MAX_FRAME: usize = 256 * 1024;
 
 /// Texts, lists' items and messages within one message, at most. Two bytes stand for an empty one, of which
-/// a window takes 360 of memory: a frame full of them would take 71 MB. Those that are sent have 16 bytes and
+/// a window takes 312 of memory: the 131,072 of a full frame would take 41 MB. Those that are sent have 16 bytes and
 /// more each; a report of 700 windows has 5,000.
 pub const MAX_PARTS: usize = MAX_FRAME / 16;
 

@@ -34,6 +34,9 @@ pub struct Observation<'a> {
 pub struct LinkEstimate {
     /// Oldest first, all within [`HORIZON`] of the newest.
     windows: VecDeque<Window>,
+    /// Between the newest window and the one before: on a link that is probed seldom, windows are short and
+    /// far apart.
+    every: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +96,11 @@ impl LinkEstimate {
             outage: false,
         };
         let place = self.windows.partition_point(|w| w.at <= seen.at);
+        if let Some(before) = self.windows.back()
+            && seen.at > before.at
+        {
+            self.every = seen.at.since(before.at);
+        }
         self.windows.insert(place, window);
         self.mark_outage(place);
         let newest = self.windows.back().map_or(seen.at, |w| w.at);
@@ -130,9 +138,14 @@ impl LinkEstimate {
     /// Whether the newest window is too old to say anything.
     pub fn is_stale(&self, now: Mono) -> bool {
         match self.windows.back() {
-            Some(newest) => now.since(newest.at) >= newest.stale_after(),
+            Some(newest) => now.since(newest.at) >= self.stale_after(newest),
             None => true,
         }
+    }
+
+    fn stale_after(&self, newest: &Window) -> Duration {
+        let every = newest.length.max(self.every);
+        every.saturating_mul(STALE_WINDOWS).clamp(STALE_MIN, STALE_MAX)
     }
 
     /// Whether the newest windows say that the link answers nothing. Those in which nothing was sent, for
@@ -182,7 +195,7 @@ impl LinkEstimate {
             return 0.0;
         };
         let samples = self.windows.iter().map(|w| w.samples).sum::<usize>() as f64;
-        let age = now.since(newest.at).as_secs_f64() / newest.stale_after().as_secs_f64();
+        let age = now.since(newest.at).as_secs_f64() / self.stale_after(newest).as_secs_f64();
         samples / (samples + P95_SAMPLES as f64) * (1.0 - age)
     }
 }
@@ -190,12 +203,6 @@ impl LinkEstimate {
 impl Window {
     fn is_answered(&self) -> bool {
         self.samples > 0 || self.kept_out > 0
-    }
-
-    fn stale_after(&self) -> Duration {
-        self.length
-            .saturating_mul(STALE_WINDOWS)
-            .clamp(STALE_MIN, STALE_MAX)
     }
 }
 
@@ -239,6 +246,22 @@ mod tests {
             link.observe(&window(0, length_s, &[1], 1));
             assert!(!link.is_stale(at(stale_s - 1)), "{length_s}");
             assert!(link.is_stale(at(stale_s)), "{length_s}");
+        }
+    }
+
+    #[test]
+    fn stale_limits_follow_how_often_windows_come() {
+        for (every_s, stale_s) in [(1, 15), (5, 15), (10, 30), (60, 180), (300, 180)] {
+            let mut link = LinkEstimate::default();
+            for n in 0..3 {
+                link.observe(&window(n * every_s, 1, &[1], 1));
+            }
+            let last = 2 * every_s;
+            assert!(!link.is_stale(at(last + stale_s - 1)), "{every_s}");
+            assert!(link.is_stale(at(last + stale_s)), "{every_s}");
+            // Late news says nothing of how often.
+            link.observe(&window(last - 1, 1, &[1], 1));
+            assert!(!link.is_stale(at(last + stale_s - 1)), "{every_s}");
         }
     }
 

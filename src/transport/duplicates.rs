@@ -230,19 +230,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --lib cost_of_a_packet -- --ignored --nocapture` prints it.
-    #[test]
-    #[ignore = "prints a figure, asserts none"]
-    #[expect(clippy::disallowed_methods, reason = "a wall-clock figure to be read")]
-    fn cost_of_a_packet() {
-        let mut d = Duplicates::default();
-        let packets: Vec<_> = (0..1_000_000).map(packet).collect();
-        let began = std::time::Instant::now();
-        for packet in &packets {
-            d.observe(peer(1), packet);
-        }
-        println!("{:?} a packet", began.elapsed() / packets.len() as u32);
-        assert_eq!(d.duplicates(), 0);
-    }
 }

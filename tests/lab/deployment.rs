@@ -101,9 +101,7 @@ impl<'w> Deployment<'w> {
     fn wait_until_measured(&self, edges: &[&str], agents: &[&str]) {
         let pairs = edges.len() * (edges.len() - 1) / 2;
         let links = 2 * (pairs + edges.len() * agents.len());
-        // An idle agent probes its other candidates once a minute, and reports as often: where this machine
-        // stalled during the first of these, it takes another.
-        self.wait("all measured", 3 * LIMIT, |status| {
+        self.wait("all measured", LIMIT, |status| {
             let measured = status.links.iter().filter(|l| l.rtt_ms.is_some()).count();
             (measured == links).then_some(())
         });

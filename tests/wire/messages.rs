@@ -128,7 +128,7 @@ fn values(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
         with,
         "Window.target",
         Window {
-            of: Some(window::Of::Target(target)),
+            of: Some(window::Of::Target(Box::new(target))),
             ..window_of_link.clone()
         },
     );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Arrived, Echo, Probe, ProbeSession, There, steps};
+use super::{Arrived, Echo, OpenWindow, Probe, ProbeSession, There, steps};
 use crate::{
     Clocks, Mono, Sample, Steps,
     stamp::StampEcho,
@@ -99,15 +99,15 @@ impl ProbeSession {
     }
 
     /// Books the probes that came to the reflector after later ones, as the echo of `seq` counts them: its
-    /// own in its window, others in that of the last one before it whose echo is missing. Leaves them to
-    /// another echo while no window is open.
+    /// own in its window, others as the last ones before it whose echoes are missing. Leaves them to another
+    /// echo while no window is open. No probe is booked twice, whatever the reflector says.
     fn book_reordered(&mut self, seq: u64, body: &EchoBody) {
         let booked = match self.reordered {
             (epoch, booked) if epoch == body.epoch => booked,
             // It counts from zero.
             _ => 0,
         };
-        let new = body.reordered.wrapping_sub(booked) & EchoBody::REORDERED;
+        let mut new = body.reordered.wrapping_sub(booked) & EchoBody::REORDERED;
         if new == 0 || new > EchoBody::REORDERED / 2 {
             // Nothing, or the echo was overtaken itself.
             return;
@@ -117,16 +117,39 @@ impl ProbeSession {
         let Some(its) = its.or(self.windows.front().map(|w| w.start)) else {
             return;
         };
-        let mut before = self.probes.range(..at.unwrap_or(0)).rev();
-        let missing = before.find(|p| p.echo == Echo::None).map_or(its, |p| p.window);
-        let own = u32::from(body.overtaken && at.is_some());
-        for (start, probes) in [(its, own), (missing, u32::from(new) - own)] {
-            if let Some(window) = self.open_window(start) {
-                let ledger = &mut window.ledger;
-                ledger.reordered_up = ledger.reordered_up.saturating_add(probes);
-            }
-        }
         self.reordered = (body.epoch, body.reordered);
+        if let Some(at) = at
+            && body.overtaken
+            && self.book_one_reordered(at)
+        {
+            new -= 1;
+        }
+        for before in (0..at.unwrap_or(0)).rev() {
+            if new == 0 {
+                return;
+            }
+            let is_missing = self.probes[before].echo == Echo::None;
+            new -= u16::from(is_missing && self.book_one_reordered(before));
+        }
+        // Their windows are closed.
+        if let Some(OpenWindow { ledger, .. }) = self.open_window(its) {
+            let room = ledger.sent.saturating_sub(ledger.reordered_up);
+            ledger.reordered_up += u32::from(new).min(room);
+        }
+    }
+
+    /// Books the probe in its window, unless it is booked.
+    fn book_one_reordered(&mut self, at: usize) -> bool {
+        let probe = &mut self.probes[at];
+        if std::mem::replace(&mut probe.reordered, true) {
+            return false;
+        }
+        let start = probe.window;
+        if let Some(OpenWindow { ledger, .. }) = self.open_window(start) {
+            let room = ledger.sent.saturating_sub(ledger.reordered_up);
+            ledger.reordered_up += room.min(1);
+        }
+        true
     }
 
     /// `counted`: the body's count counts what came; if not, it gives an order only.

@@ -170,11 +170,11 @@ fn windows_of_targets_are_links_of_edges_and_by_tcp_nothing_is_lost() {
                 steps: Default::default(),
             })
             .collect();
-        report.windows[0].of = Some(window::Of::Target(proto::Target {
+        report.windows[0].of = Some(window::Of::Target(Box::new(proto::Target {
             name: "sfu:1".into(),
             method: method.into(),
             unmeasured: Vec::new(),
-        }));
+        })));
         report.windows[0].samples = samples::encode(&samples);
         report.windows[0].ledger = Some(proto::Ledger {
             slots: sent,

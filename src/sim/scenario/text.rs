@@ -237,7 +237,7 @@ pub struct Expect {
     pub edge: Option<EdgeIs>,
     /// Figures of a route's windows in the store.
     pub figures: Option<Figures>,
-    /// Round trips of all links are the network's, to 1 ms and what jitter does to a median of few.
+    /// Round trips of all links are the network's, to 1 ms.
     pub rtt: Option<bool>,
     /// One-way delays of all links are the network's, to their bound.
     pub one_way: Option<bool>,

@@ -49,10 +49,8 @@ pub(super) async fn round_trips(look: &Look<'_>) -> Found {
         };
         let (there, back) = shapes(look, link)?;
         let truth = delay_ms(&there) + delay_ms(&back);
-        // Three standard errors of the median of ten, which is what a window of 10 s has.
-        let chance = (there.jitter + back.jitter).as_secs_f64() * 1e3 / 4.0;
         seen += 1;
-        if (rtt.p50 - truth).abs() > TOLERANCE_MS + chance {
+        if (rtt.p50 - truth).abs() > TOLERANCE_MS {
             wrong.push(format!(
                 "{} to {}: round trip {} ms, in truth {truth} ms",
                 link.from, link.to, rtt.p50
