@@ -6,8 +6,6 @@ WEB := dashboards/web
 CORRIDOR := target/release/corridor
 MINUTES ?= 2
 PROFILE ?= release
-# The scenario that `make soak` alone plays: it does not hold since probing is fitted into the byte budget.
-BY_HAND := controller_away_8_days
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 .PHONY: help up demo build web test lint fmt bench lab soak fuzz accuracy clean
 
@@ -43,12 +41,12 @@ test: ## the gate: unit, API, simulation, page, lab in its short form
 	$(MAKE) lint
 ifdef NEXTEST
 	cargo nextest run --cargo-profile gate --workspace --locked -E 'not binary(lab)'
-	cargo nextest run --cargo-profile gate --workspace --locked --run-ignored only -E 'binary(sim) and not test($(BY_HAND))'
+	cargo nextest run --cargo-profile gate --workspace --locked --run-ignored only -E 'binary(sim)'
 else
 	cargo test --profile gate --workspace --locked --lib --bins
 	cargo test --profile gate --workspace --locked --exclude corridor --tests
 	cargo test --profile gate --workspace --locked --test api --test wire
-	cargo test --profile gate --workspace --locked --test sim -- --include-ignored --skip $(BY_HAND)
+	cargo test --profile gate --workspace --locked --test sim -- --include-ignored
 endif
 	cargo test --profile gate --workspace --locked --doc
 	cd $(WEB) && npm test

@@ -25,7 +25,7 @@ use super::{
     budget::{Budget, Ladder, Spent},
     edges::{ConnectionNo, Edges},
     legs::{Happened, LegId, Legs},
-    outbox::{self, Outbox, ReportKey},
+    outbox::{Outbox, ReportKey},
     rates::{self, Allowed, Places, Wanted},
     surroundings::{Around, Watch},
     uplink,

@@ -52,7 +52,7 @@ impl Core {
             && self.reports.outbox.has_room_ahead()
             && let Some(message) = report_message(&body)
         {
-            self.reports.outbox.sent(key, body, now);
+            self.reports.outbox.sent_ahead(key, body, now);
             self.up(message);
         }
         self.disk_ready();
@@ -143,7 +143,7 @@ impl Core {
         if self.reports.attached && room > 0 && !self.reports.loading && !self.reports.drained {
             self.reports.loading = true;
             // Those under way are the oldest, and come again.
-            self.out.push_back(Output::Load(outbox::WINDOW + room));
+            self.out.push_back(Output::Load(self.reports.outbox.len() + room));
         }
     }
 }
