@@ -9,7 +9,14 @@ use std::{
 
 use corridor_probes::{AgentId, EdgeId, Mono, Route, samples};
 
-use super::{agents::Agents, classes::Classes, core::Now, edges::Edges, links, settings::Settings};
+use super::{
+    agents::{Agent, Agents},
+    classes::Classes,
+    core::Now,
+    edges::Edges,
+    links,
+    settings::Settings,
+};
 use crate::{
     api::model,
     proto::{self, far_end, window},
@@ -196,7 +203,7 @@ impl Planner {
         let changes = self
             .engine
             .update(now.mono, now.wall, &self.links, &self.to_plan(&live));
-        self.view(&live, agents, now);
+        self.view(&live, now);
         changes
             .into_iter()
             .map(|change| self.change(change, now))
@@ -242,9 +249,7 @@ impl Planner {
             .map(|class| {
                 let mut legs: Vec<LegNow<'_>> = self.engine.legs_now(class);
                 for leg in &mut legs {
-                    let state = agents.get(leg.member.agent).and_then(|a| a.legs.get(&class.id));
-                    let in_use = state.and_then(|s| route_from(s.in_use.as_ref()?));
-                    leg.route = in_use.or(leg.route);
+                    leg.route = leg.member.in_use.or(leg.route);
                 }
                 let view = ClassView {
                     hub: self.engine.hub(&class.id).map(|h| h.edge),
@@ -331,6 +336,11 @@ impl ClassView {
     }
 }
 
+/// The route that an agent says it uses in a class.
+fn in_use(agent: &Agent, class: &str) -> Option<Route> {
+    route_from(agent.legs.get(class)?.in_use.as_ref()?)
+}
+
 /// A class as the engine wants it: those who are in it and whose agent is enrolled.
 fn class(record: &ClassRecord, agents: &Agents) -> Class {
     let members = record
@@ -344,6 +354,7 @@ fn class(record: &ClassRecord, agents: &Agents) -> Class {
                 role: p.role,
                 agent: agent.record.id,
                 connected: agents.uplink(agent.record.id).is_some(),
+                in_use: in_use(agent, &record.id),
             })
         })
         .collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corridor_probes::{AgentId, EdgeId};
+use corridor_probes::{AgentId, EdgeId, Route};
 
 use super::FarEnd;
 use crate::store::records::{BudgetOn, Role};
@@ -27,6 +27,8 @@ pub struct Member {
     pub agent: AgentId,
     /// Whether the agent is heard. One that is not keeps its plan.
     pub connected: bool,
+    /// The route that the agent says it uses.
+    pub in_use: Option<Route>,
 }
 
 /// How a class's media meets.
@@ -123,6 +125,7 @@ mod tests {
                     role: *role,
                     agent: AgentId(id),
                     connected: true,
+                    in_use: None,
                 })
                 .collect(),
         }

@@ -255,6 +255,7 @@ impl ClassPlans {
                 from: member.agent,
                 to,
                 budget,
+                in_use: member.in_use,
                 hub_gain_ms,
             };
             let choice = plan_leg(snapshot, wall, &leg, &mut memory);

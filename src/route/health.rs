@@ -269,6 +269,7 @@ mod tests {
                 role: if id == 1 { Role::Teacher } else { Role::Student },
                 agent: AgentId(id),
                 connected: true,
+                in_use: None,
             });
         }
         let target = target.then(|| "sfu:1".to_owned());

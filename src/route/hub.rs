@@ -205,6 +205,7 @@ mod tests {
                     role,
                     agent: AgentId(id),
                     connected: true,
+                    in_use: None,
                 })
                 .collect(),
         }

@@ -16,8 +16,8 @@
 //! 7. A better route must be so by the margin (of delay, or of quality), after the dwell time, and not be
 //!    held down nor crowded.
 //!
-//! Standbys have entry edges of their own. One shares no edge with the primary, where there is such a
-//! route; the other is the best of the rest.
+//! Standbys have entry edges of their own. One that the agent uses stays: it left the primary for a reason.
+//! One shares no edge with the primary, where there is such a route; the other is the best of the rest.
 
 mod standby;
 
@@ -45,6 +45,8 @@ pub struct Leg<'a> {
     pub to: &'a FarEnd,
     /// The leg's share of the budget, as a round trip.
     pub budget: Duration,
+    /// What the agent uses now, as far as it has told.
+    pub in_use: Option<Route>,
     /// By how many ms the worst pair gains from the hub that the class has moved to, if it has.
     pub hub_gain_ms: Option<f64>,
 }

@@ -95,6 +95,7 @@ fn member(id: u64, role: Role) -> Member {
         role,
         agent: AgentId(id),
         connected: true,
+        in_use: None,
     }
 }
 

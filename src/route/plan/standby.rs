@@ -40,8 +40,9 @@ impl Standbys {
     }
 }
 
-/// 1. The best route that shares no edge with the primary.
-/// 2. The best ones with entry edges of their own.
+/// 1. The one in use.
+/// 2. The best route that shares no edge with the primary.
+/// 3. The best ones with entry edges of their own.
 fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route) -> Vec<Expected> {
     let best_of = |filter: &dyn Fn(&Route) -> bool| {
         let routes: Vec<Route> = usable.iter().filter(|r| filter(r)).copied().collect();
@@ -50,10 +51,23 @@ fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route
             .into_iter()
             .next()
     };
-    let mut chosen: Vec<Expected> = best_of(&|r| is_disjoint(r, &primary)).into_iter().collect();
+    let in_use = leg
+        .in_use
+        .filter(|r| usable.contains(r) && r.entry() != primary.entry());
+    let mut chosen: Vec<Expected> = in_use
+        .map(|r| snapshot.expect(leg.from, &r, leg.to))
+        .into_iter()
+        .collect();
+    let enters_elsewhere = |r: &Route, chosen: &[Expected]| {
+        r.entry() != primary.entry() && chosen.iter().all(|c| c.route.entry() != r.entry())
+    };
+    if !in_use.is_some_and(|r| is_disjoint(&r, &primary)) {
+        chosen.extend(best_of(&|r| {
+            is_disjoint(r, &primary) && enters_elsewhere(r, &chosen)
+        }));
+    }
     while chosen.len() < STANDBYS {
-        let next =
-            best_of(&|r| r.entry() != primary.entry() && chosen.iter().all(|c| c.route.entry() != r.entry()));
+        let next = best_of(&|r| enters_elsewhere(r, &chosen));
         let Some(next) = next else { break };
         chosen.push(next);
     }
@@ -74,7 +88,10 @@ fn keeps(
     let held = &plan.standbys;
     let works = held.iter().all(|r| usable.contains(r))
         && held.len() == fresh.len()
-        && distinct_entries(held, &plan.primary);
+        && distinct_entries(held, &plan.primary)
+        && fresh
+            .iter()
+            .all(|x| Some(x.route) != leg.in_use || held.contains(&x.route));
     let loses_disjoint = fresh.iter().any(|x| is_disjoint(&x.route, &plan.primary))
         && !held.iter().any(|r| is_disjoint(r, &plan.primary));
     if !works || loses_disjoint {

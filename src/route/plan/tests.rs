@@ -25,6 +25,7 @@ struct World {
     links: LinkMap,
     now: i64,
     to: FarEnd,
+    in_use: Option<Route>,
     memory: PlanMemory,
 }
 
@@ -34,6 +35,7 @@ impl World {
             links: LinkMap::default(),
             now: 1_000,
             to,
+            in_use: None,
             memory: PlanMemory::default(),
         };
         for id in 1..=edges {
@@ -106,6 +108,7 @@ impl World {
             from: A,
             to: &self.to,
             budget: BUDGET,
+            in_use: self.in_use,
             hub_gain_ms: None,
         };
         plan_leg(&snapshot, Wall::from_secs(self.now), &leg, &mut self.memory)
@@ -139,6 +142,38 @@ fn the_best_is_primary_and_standbys_enter_elsewhere() {
             .collect::<Vec<_>>()
     );
     assert_eq!(plan.no_disjoint, None);
+}
+
+#[test]
+fn the_standby_in_use_stays_until_it_is_left() {
+    let mut world = pair(4);
+    world.mine(&[10, 20, 60, 90]);
+    world.theirs(&[90, 20, 10, 90]);
+    world.mesh(4, 5);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[1, 3])));
+    assert_eq!(plan.standbys, [route(&[2]), route(&[3])]);
+    // Now there are better ones.
+    for (in_use, second_ms, standbys) in [
+        (route(&[3]), 45, [route(&[4]), route(&[3])]),
+        (route(&[1, 3]), 20, [route(&[4]), route(&[2, 3])]),
+    ] {
+        world.in_use = Some(in_use);
+        world.now += 120;
+        world.mine(&[10, second_ms, 60, 12]);
+        world.theirs(&[90, second_ms, 10, 12]);
+        world.mesh(4, 5);
+        let plan = world.plan();
+        assert_eq!(
+            (plan.primary, plan.standbys),
+            (Some(route(&[1, 3])), standbys.to_vec())
+        );
+    }
+    // One that does not work goes at once.
+    world.in_use = Some(route(&[2, 3]));
+    world.edge(2, EdgeState::Down);
+    world.now += 1;
+    assert!(!world.plan().standbys.contains(&route(&[2, 3])));
 }
 
 #[test]
