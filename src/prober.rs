@@ -90,6 +90,12 @@ impl<K: Ord + Copy> Prober<K> {
         self.schedule.pattern(key)
     }
 
+    /// How often `key` is probed now: a burst counts as once. Zero if it is not.
+    pub fn every(&self, key: K) -> Duration {
+        self.pattern(key)
+            .map_or(Duration::ZERO, |pattern| GRID * pattern.period().get())
+    }
+
     pub fn session(&self, key: K) -> Option<&ProbeSession> {
         self.sessions.get(&key)
     }

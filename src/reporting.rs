@@ -45,6 +45,8 @@ pub struct Closed {
     /// Counts of all closed windows of the session.
     pub total: Ledger,
     pub window: Window,
+    /// How often it is probed and reported now, whichever is rarer; a burst counts as once.
+    pub every: Duration,
 }
 
 /// Collects closed windows until the next report.
@@ -96,6 +98,7 @@ impl Reporter {
             && last.window.merge(&closed.window).is_ok()
         {
             last.total = closed.total;
+            last.every = closed.every;
         } else if pieces.len() < MAX_PIECES {
             pieces.push(closed);
         }
@@ -203,6 +206,7 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             .collect(),
         has_raw: window.raw.is_some(),
         total,
+        every_ms: u32::try_from(closed.every.as_millis()).unwrap_or(u32::MAX),
     }
 }
 

@@ -90,6 +90,9 @@ const BURST: Pattern = match (
     _ => every(MINUTE),
 };
 
+/// A link that has just come up, for a second: whenever its turn in the minute comes.
+pub const FIRST_LOOK: Pattern = every(SECOND / 5);
+
 /// Best rate first; a budget that is too small takes later ones.
 pub const BEST_EDGE: &[Pattern] = &[
     every(SECOND),

@@ -3,6 +3,7 @@
 
 mod around;
 mod attach;
+mod first_look;
 mod probing;
 mod rating;
 mod reports;
@@ -16,7 +17,7 @@ use std::{
 use corridor_probes::{
     AgentId, Arrival, BootId, EchoOutcome, EdgeId, Mono, Reception, Reflector, ReflectorLimits, Route,
     SessionConfig, SlotOutcome, Wall,
-    tiers::Bytes,
+    tiers::{self, Bytes},
     wire::{AgentStep, Kind, LinkEcho, RouteEcho, RouteProbe},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -37,6 +38,7 @@ use crate::{
     reporting::{About, Closed, Reporter, Rest},
 };
 pub use around::Looked;
+use first_look::FirstLooks;
 use rating::RateState;
 use reports::{REPORT_EVENTS, REPORT_IDLE, on_the_line, report_message};
 
@@ -242,6 +244,7 @@ impl Core {
             self.reports.attach_again,
             self.reports.outbox.next_wakeup(),
             self.around.next_wakeup(),
+            self.rates.first_looks.next_wakeup(),
         ]
         .into_iter()
         .flatten()
@@ -253,6 +256,9 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Now) {
         self.close_windows(now);
         self.notice_silence(now);
+        if self.rates.first_looks.pass(now.mono) {
+            self.retune(now.mono);
+        }
         if now.mono >= self.next_step {
             let every = self.step_every();
             self.next_step = self.next_step.max(now.mono - every) + every;
@@ -287,6 +293,9 @@ impl Core {
             // It took the place of a connection that had fallen silent: its edge has restarted, maybe,
             // and knows nothing of this agent, nor does a controller that restarted with it.
             self.attach(now);
+        }
+        if !self.in_class() {
+            self.rates.first_looks.came_up(edge, now.mono);
         }
         self.retune(now.mono);
     }

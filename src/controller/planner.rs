@@ -55,9 +55,6 @@ pub struct ClassView {
     pub health: Option<ClassHealth>,
 }
 
-/// How often an idle agent measures and reports each of its links.
-const IDLE_CYCLE: Duration = Duration::from_secs(60);
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Planner {
@@ -128,10 +125,6 @@ impl Planner {
     /// Takes the windows of a report into the link estimates. What is too old to matter is left out: an
     /// agent that was away brings hours of it.
     pub fn observe(&mut self, from: Reporter, report: &proto::Report, now: Now) {
-        // An idle agent probes most links in a burst a minute, and reports once a minute: the window is a
-        // second long, but there will be no other for a minute.
-        let is_idle = matches!(from, Reporter::Agent(_)) && report.legs.is_empty();
-        let least = if is_idle { IDLE_CYCLE } else { Duration::ZERO };
         for window in &report.windows {
             let age = now.wall.since(links::end(window));
             if age >= STALE_MAX {
@@ -169,7 +162,8 @@ impl Planner {
                 key,
                 &Observation {
                     at: now.mono - age,
-                    length: Duration::from_millis(u64::from(window.length_ms)).max(least),
+                    length: Duration::from_millis(window.length_ms.into()),
+                    every: Duration::from_millis(window.every_ms.into()),
                     rtt_us: &rtts,
                     sent: ledger.sent,
                     lost_up: ledger.lost_up,
@@ -242,7 +236,7 @@ impl Planner {
     }
 
     /// Judges every class by the routes that its agents say they use.
-    fn view(&mut self, live: &[Class], agents: &Agents, now: Now) {
+    fn view(&mut self, live: &[Class], now: Now) {
         let snapshot = Snapshot::new(&self.links, now.mono);
         self.views = live
             .iter()

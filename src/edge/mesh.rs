@@ -228,6 +228,7 @@ pub fn close_windows(shared: &Shared, reporter: &mut Reporter) {
             session: closed.session.0,
             total: closed.total,
             window: closed.window,
+            every: datagrams.mesh.every(closed.key).max(REPORT_EVERY),
         });
     }
 }

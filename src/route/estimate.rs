@@ -27,6 +27,8 @@ pub struct Observation<'a> {
     pub lost_down: u32,
     /// Answers whose times are not to be trusted: they are in `sent`, and not in `rtt_us`.
     pub kept_out: u32,
+    /// How often windows of the link come now; zero where that is not known.
+    pub every: Duration,
 }
 
 /// What recent windows say of a link. What is stale fades to unknown, never to good.
@@ -34,15 +36,13 @@ pub struct Observation<'a> {
 pub struct LinkEstimate {
     /// Oldest first, all within [`HORIZON`] of the newest.
     windows: VecDeque<Window>,
-    /// Between the newest window and the one before: on a link that is probed seldom, windows are short and
-    /// far apart.
-    every: Duration,
 }
 
 #[derive(Debug, Clone)]
 struct Window {
     at: Mono,
     length: Duration,
+    every: Duration,
     /// Ascending.
     points: Vec<u32>,
     samples: usize,
@@ -87,6 +87,7 @@ impl LinkEstimate {
         let window = Window {
             at: seen.at,
             length: seen.length,
+            every: seen.every,
             points,
             samples: seen.rtt_us.len(),
             sent: seen.sent,
@@ -96,11 +97,6 @@ impl LinkEstimate {
             outage: false,
         };
         let place = self.windows.partition_point(|w| w.at <= seen.at);
-        if let Some(before) = self.windows.back()
-            && seen.at > before.at
-        {
-            self.every = seen.at.since(before.at);
-        }
         self.windows.insert(place, window);
         self.mark_outage(place);
         let newest = self.windows.back().map_or(seen.at, |w| w.at);
@@ -138,14 +134,9 @@ impl LinkEstimate {
     /// Whether the newest window is too old to say anything.
     pub fn is_stale(&self, now: Mono) -> bool {
         match self.windows.back() {
-            Some(newest) => now.since(newest.at) >= self.stale_after(newest),
+            Some(newest) => now.since(newest.at) >= newest.stale_after(),
             None => true,
         }
-    }
-
-    fn stale_after(&self, newest: &Window) -> Duration {
-        let every = newest.length.max(self.every);
-        every.saturating_mul(STALE_WINDOWS).clamp(STALE_MIN, STALE_MAX)
     }
 
     /// Whether the newest windows say that the link answers nothing. Those in which nothing was sent, for
@@ -195,7 +186,7 @@ impl LinkEstimate {
             return 0.0;
         };
         let samples = self.windows.iter().map(|w| w.samples).sum::<usize>() as f64;
-        let age = now.since(newest.at).as_secs_f64() / self.stale_after(newest).as_secs_f64();
+        let age = now.since(newest.at).as_secs_f64() / newest.stale_after().as_secs_f64();
         samples / (samples + P95_SAMPLES as f64) * (1.0 - age)
     }
 }
@@ -203,6 +194,14 @@ impl LinkEstimate {
 impl Window {
     fn is_answered(&self) -> bool {
         self.samples > 0 || self.kept_out > 0
+    }
+
+    /// On a link that is probed seldom, windows are short and far apart.
+    fn stale_after(&self) -> Duration {
+        self.length
+            .max(self.every)
+            .saturating_mul(STALE_WINDOWS)
+            .clamp(STALE_MIN, STALE_MAX)
     }
 }
 
@@ -219,6 +218,7 @@ mod tests {
             lost_up: 0,
             lost_down: 0,
             kept_out: 0,
+            every: Duration::ZERO,
         }
     }
 
@@ -250,18 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn stale_limits_follow_how_often_windows_come() {
+    fn stale_limits_follow_how_often_a_link_is_probed() {
         for (every_s, stale_s) in [(1, 15), (5, 15), (10, 30), (60, 180), (300, 180)] {
             let mut link = LinkEstimate::default();
-            for n in 0..3 {
-                link.observe(&window(n * every_s, 1, &[1], 1));
-            }
-            let last = 2 * every_s;
-            assert!(!link.is_stale(at(last + stale_s - 1)), "{every_s}");
-            assert!(link.is_stale(at(last + stale_s)), "{every_s}");
-            // Late news says nothing of how often.
-            link.observe(&window(last - 1, 1, &[1], 1));
-            assert!(!link.is_stale(at(last + stale_s - 1)), "{every_s}");
+            let often = window(0, 1, &[1], 1);
+            link.observe(&often);
+            link.observe(&Observation {
+                every: Duration::from_secs(every_s),
+                ..window(1, 1, &[1], 1)
+            });
+            assert!(!link.is_stale(at(stale_s)), "{every_s}");
+            assert!(link.is_stale(at(1 + stale_s)), "{every_s}");
         }
     }
 

@@ -260,6 +260,7 @@ mod tests {
             lost_up,
             lost_down: 0,
             kept_out: 0,
+            every: Duration::ZERO,
         };
         let mut members = Vec::new();
         for (id, rtts) in (1..).zip(rtts) {

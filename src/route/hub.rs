@@ -172,6 +172,7 @@ mod tests {
                 lost_up: 0,
                 lost_down: 0,
                 kept_out: 0,
+                every: Duration::ZERO,
             };
             map.observe(key.clone(), &seen);
         }

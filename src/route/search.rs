@@ -84,6 +84,7 @@ mod tests {
                 lost_up: 0,
                 lost_down: 0,
                 kept_out: 0,
+                every: Duration::ZERO,
             };
             map.observe(
                 LinkKey::AgentEdge(AgentId(agent), EdgeId::new(edge).unwrap()),

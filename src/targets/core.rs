@@ -433,6 +433,7 @@ impl Target {
             session: 0,
             total: window.ledger,
             window,
+            every: GRID * EVERY.period().get(),
         })
     }
 }

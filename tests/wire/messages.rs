@@ -101,6 +101,14 @@ fn values(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
             ..window_of_link.clone()
         },
     );
+    check(
+        with,
+        "Window.seldom",
+        Window {
+            every_ms: 60_000,
+            ..window_of_link.clone()
+        },
+    );
     let window_of_route = check(
         with,
         "Window.route",

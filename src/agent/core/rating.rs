@@ -17,6 +17,7 @@ pub struct RateState {
     /// In class, and metered: with another tier the budget begins anew.
     tier: (bool, bool),
     ladder: Ladder,
+    pub(super) first_looks: FirstLooks,
 }
 
 impl RateState {
@@ -29,6 +30,7 @@ impl RateState {
             metered: false,
             tier: (false, false),
             ladder: Ladder::default(),
+            first_looks: FirstLooks::default(),
         }
     }
 }
@@ -62,6 +64,7 @@ impl Core {
         for id in links {
             let paced = |pattern| rates::paced(pattern, self.pace);
             let pattern = match (Some(id) == best, in_class) {
+                _ if self.rates.first_looks.is_probed(id) => places.link(id, paced(tiers::FIRST_LOOK)),
                 (true, true) => places.link(id, paced(rates.best_link)),
                 (true, false) => places.first(paced(rates.best_link)),
                 (false, _) => places.link(id, paced(rates.other_links)),

@@ -80,6 +80,7 @@ impl Core {
                 session: closed.session.0,
                 total: closed.total,
                 window: closed.window,
+                every: self.prober.every(closed.key).max(self.usual_interval()),
             };
             let message = crate::reporting::message(&closed, |m| now.at(m));
             log_window(&message);
@@ -92,9 +93,13 @@ impl Core {
     }
 
     pub(super) fn report_interval(&self) -> Duration {
-        if self.reports.closed < FIRST_REPORTS {
+        if self.reports.closed < FIRST_REPORTS || self.rates.first_looks.is_untold() {
             return REPORT_AT_RISK;
         }
+        self.usual_interval()
+    }
+
+    fn usual_interval(&self) -> Duration {
         match (self.legs.is_empty(), self.legs.at_risk()) {
             (true, _) => REPORT_IDLE,
             (false, true) => REPORT_AT_RISK,

@@ -64,6 +64,47 @@ fn an_edge_that_has_not_greeted_may_still_refuse() {
     assert!(!shown(&core));
 }
 
+#[test]
+fn a_link_that_comes_up_is_measured_at_once_and_then_in_its_turn() {
+    let mut core = agent();
+    for (edge, no) in [(NEAR, 1), (FAR, 2)] {
+        core.connected(edge, no, now(100));
+        core.edge_said(edge, hello(true), now(110));
+    }
+    // Long up, and its first reports are told.
+    wakeups_of_an_hour(&mut core, 200);
+    core.disconnected(FAR, 2, "gone", now(4_000_000));
+    core.connected(FAR, 3, now(4_000_100));
+    let (mut looks, mut closed) = ([0; 2], None);
+    let mut at = now(4_000_100);
+    while at.mono < now(4_030_000).mono {
+        while let Some(probe) = core.next_probe(at.mono) {
+            let second = usize::from(at.mono > now(4_001_200).mono);
+            looks[second] += u32::from(probe.edge == FAR);
+        }
+        core.handle_timeout(at);
+        while let Some(output) = core.poll_output() {
+            if let Output::Store { body, .. } = output
+                && let Ok(report) = proto::decode::<proto::Report>(&body)
+                && let far = proto::window::Of::Edge(FAR.get().into())
+                && let since = now(4_000_000).controller.as_micros()
+                && let mut windows = report.windows.into_iter()
+                && let Some(w) = windows.find(|w| w.of.as_ref() == Some(&far) && w.start_us >= since)
+            {
+                closed = closed.or(Some((at.mono, w.every_ms, w.ledger)));
+            }
+        }
+        at = now(core.next_wakeup().max(at.mono).as_micros() / 1_000 + 1);
+    }
+    let [first, then] = looks;
+    assert!((4..=6).contains(&first) && then <= 5, "{first} {then}");
+    let (at, every_ms, ledger) = closed.expect("told");
+    // Nothing is answered here.
+    assert!(at < now(4_018_000).mono, "{at:?}");
+    assert_eq!(every_ms, 60_000, "probed so often from now on");
+    assert!(ledger.is_some_and(|l| l.sent >= first));
+}
+
 /// Lets an hour pass, waking up only when the agent wants to; answers how often that was.
 fn wakeups_of_an_hour(core: &mut Core, from_ms: i64) -> u32 {
     let mut at = now(from_ms);
@@ -176,7 +217,7 @@ fn spacing(core: &Core, edge: EdgeId) -> u32 {
     core.prober.pattern(Key::Link(edge)).unwrap().spacing()
 }
 
-/// An agent with three edges, in a class whose routes go by two of them.
+/// An agent with three edges, looked at already, in a class whose routes go by two of them.
 fn in_class() -> Core {
     let mut core = agent();
     let mut edges: Vec<_> = core.candidates.values().cloned().collect();
@@ -188,6 +229,7 @@ fn in_class() -> Core {
     for edge in [NEAR, FAR, LAST] {
         core.connected(edge, 1, now(100));
     }
+    core.rates.first_looks.pass(now(2_000).mono);
     core.edge_said(NEAR, hello(true), now(110));
     let plan = proto::Plan {
         class: "c".into(),
@@ -287,7 +329,7 @@ fn the_smallest_of_own_told_and_metered_budgets_and_the_site_s_share_count() {
     assert_eq!(budget(&core), (40_000, 0));
 }
 
-/// Its own sweep, with whatever else it does: two probes a second at most, for all the edges there are.
+/// Its own sweep, with whatever else it does: once all edges were looked at, two probes a second at most.
 #[test]
 fn an_idle_agent_sends_two_probes_a_second_at_most() {
     let mut core = agent();
@@ -309,6 +351,9 @@ fn an_idle_agent_sends_two_probes_a_second_at_most() {
         core.handle_timeout(Now { mono: at, ..now(0) });
         said(&mut core);
     }
+    let looks = sent.partition_point(|at| *at < now(1_050).mono);
+    assert!((8 * 4..=8 * 6).contains(&looks), "{looks}");
+    let sent = &sent[looks..];
     assert!(
         sent.windows(3)
             .all(|w| w[2].since(w[0]) >= Duration::from_secs(1))

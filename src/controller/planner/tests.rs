@@ -93,6 +93,7 @@ fn measured(planner: &mut Planner, id: u16, now: Now) {
                 lost_up: 0,
                 lost_down: 0,
                 kept_out: 0,
+                every: Duration::ZERO,
             },
         );
     }

@@ -55,6 +55,7 @@ impl World {
             lost_up: 0,
             lost_down: 0,
             kept_out: 0,
+            every: Duration::ZERO,
         };
         self.links.observe(key, &seen);
     }

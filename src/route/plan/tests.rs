@@ -76,6 +76,7 @@ impl World {
                 lost_up,
                 lost_down: 0,
                 kept_out: 0,
+                every: Duration::ZERO,
             };
             self.links.observe(key.clone(), &seen);
         }
@@ -253,6 +254,7 @@ fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
             lost_up: 0,
             lost_down: 0,
             kept_out: 0,
+            every: Duration::ZERO,
         };
         world.links.observe(LinkKey::AgentEdge(A, e(1)), &seen);
         let primary = if moves { 1 } else { 2 };
@@ -281,6 +283,7 @@ fn a_breach_by_percentile_moves_only_beyond_chance() {
                 lost_up: 0,
                 lost_down: 0,
                 kept_out: 0,
+                every: Duration::ZERO,
             };
             world.links.observe(LinkKey::AgentEdge(A, e(edge)), &seen);
         }

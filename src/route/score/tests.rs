@@ -40,6 +40,7 @@ fn put(map: &mut LinkMap, key: LinkKey, rtt_us: &[u32], sent: u32, lost_up: u32,
         lost_up,
         lost_down,
         kept_out: 0,
+        every: Duration::ZERO,
     };
     map.observe(key, &seen);
 }

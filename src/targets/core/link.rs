@@ -76,6 +76,7 @@ impl Link {
                     session: session.books.id().0,
                     total: session.books.totals(),
                     window,
+                    every: super::GRID * super::EVERY.period().get(),
                 });
             }
         }
