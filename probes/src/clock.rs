@@ -18,11 +18,15 @@ mod bounds;
 mod relation;
 mod settled;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::Mono;
 use bounds::Pair;
 pub use relation::{Offset, OneWay, Relation};
+use settled::Known;
 pub use settled::Settled;
 
 /// How fast and how far clocks are trusted.
@@ -54,6 +58,9 @@ impl ClockConfig {
         self.drift_ppm as i64 * 1_000
     }
 }
+
+/// Finding the clock that stepped costs with the fourth power of their number: 10 ms of a core for as many.
+const MOST_SUSPECTS: usize = 64;
 
 /// The clocks of several machines. `K` names a clock, which is a machine's in one boot, from one sleep to the
 /// next.
@@ -135,18 +142,48 @@ impl<K: Ord + Copy> ClockGraph<K> {
     /// How all clocks stand against each other around `at`, by all ways between them. Costs with the third
     /// power of their number.
     ///
-    /// Bounds that contradict each other on a way round show a step that no pair shows by itself: then nothing
-    /// of what was known holds, and all is dropped.
+    /// Bounds that contradict each other on a way round show a step that no pair shows by itself. If one clock
+    /// has stepped, it is on all such ways, and without it there is none: every clock of which that is true is
+    /// forgotten, and if there is none, all are.
     pub fn settle(&mut self, at: Mono) -> Settled<K> {
         self.pairs.retain(|_, pair| pair.is_fresh(at, &self.config));
-        match Settled::of(&self.pairs, at, &self.config) {
-            Some(settled) => settled,
-            None => {
-                self.steps += 1;
-                self.pairs.clear();
-                Settled::empty(at)
-            }
+        let known: Vec<Known<K>> = self
+            .pairs
+            .iter()
+            .map(|(&(a, b), pair)| Known {
+                clocks: [a, b],
+                relation: pair.relation(at, &self.config),
+            })
+            .collect();
+        if let Some(settled) = Settled::of(known.iter(), at, &self.config) {
+            return settled;
         }
+        self.steps += 1;
+        let suspects = self.suspects(&known, at);
+        if suspects.is_empty() {
+            self.pairs.clear();
+        }
+        for &clock in &suspects {
+            self.forget(clock);
+        }
+        let rest = known
+            .iter()
+            .filter(|known| self.pairs.contains_key(&known.clocks.into()));
+        // Less cannot contradict where more does not.
+        Settled::of(rest, at, &self.config).unwrap_or_else(|| Settled::empty(at))
+    }
+
+    /// The clocks without any one of which nothing contradicts; none of too many to try each.
+    fn suspects(&self, known: &[Known<K>], at: Mono) -> Vec<K> {
+        let clocks: BTreeSet<K> = known.iter().flat_map(|known| known.clocks).collect();
+        if clocks.len() > MOST_SUSPECTS {
+            return Vec::new();
+        }
+        let without = |clock: &K| {
+            let rest = known.iter().filter(|known| !known.clocks.contains(clock));
+            Settled::of(rest, at, &self.config).is_some()
+        };
+        clocks.into_iter().filter(without).collect()
     }
 }
 

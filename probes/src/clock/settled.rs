@@ -1,10 +1,8 @@
 //! All clocks against each other, by all ways between them.
 
-use std::collections::BTreeMap;
-
 use super::{
     ClockConfig,
-    bounds::Pair,
+    bounds::Contradiction,
     relation::{Offset, Relation},
 };
 use crate::Mono;
@@ -21,6 +19,14 @@ pub struct Settled<K> {
     gains_ppb: Vec<i64>,
 }
 
+/// What the packets between two clocks say of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<K> {
+    /// The lesser first.
+    pub(super) clocks: [K; 2],
+    pub(super) relation: Result<Option<Relation>, Contradiction>,
+}
+
 /// No bound. Far enough from the end of the range that sums of a few keep their meaning.
 const NONE: i64 = i64::MAX / 4;
 
@@ -35,8 +41,15 @@ impl<K: Ord + Copy> Settled<K> {
     }
 
     /// None if they contradict each other.
-    pub(super) fn of(pairs: &BTreeMap<(K, K), Pair>, at: Mono, config: &ClockConfig) -> Option<Self> {
-        let mut clocks: Vec<K> = pairs.keys().flat_map(|&(a, b)| [a, b]).collect();
+    pub(super) fn of<'k>(
+        known: impl Iterator<Item = &'k Known<K>> + Clone,
+        at: Mono,
+        config: &ClockConfig,
+    ) -> Option<Self>
+    where
+        K: 'k,
+    {
+        let mut clocks: Vec<K> = known.clone().flat_map(|known| known.clocks).collect();
         clocks.sort_unstable();
         clocks.dedup();
         let n = clocks.len();
@@ -46,11 +59,11 @@ impl<K: Ord + Copy> Settled<K> {
             ahead_us[i * n + i] = 0;
             gains_ppb[i * n + i] = 0;
         }
-        for (&(a, b), pair) in pairs {
-            let (Ok(i), Ok(j)) = (clocks.binary_search(&a), clocks.binary_search(&b)) else {
+        for known in known {
+            let [Ok(i), Ok(j)] = known.clocks.map(|clock| clocks.binary_search(&clock)) else {
                 continue;
             };
-            let Some(r) = pair.relation(at, config).ok()? else {
+            let Some(r) = known.relation.ok()? else {
                 continue;
             };
             ahead_us[i * n + j] = r.offset.high_us.min(NONE);

@@ -168,6 +168,40 @@ fn a_step_that_only_a_way_round_shows_leaves_nothing() {
 }
 
 #[test]
+fn a_step_that_ways_round_show_leaves_clocks_that_are_not_on_all_of_them() {
+    // Each pair has room for a step of 20 ms; round each of the `rings` there is none for it.
+    let rings = |g: &mut ClockGraph<u8>, rings: &[[u8; 3]]| {
+        for [a, b, c] in rings {
+            for (from, to) in [(a, b), (b, c), (c, a)] {
+                see(g, *from, *to, 1_000, s(0));
+                see(g, *to, *from, 99_000, s(0));
+            }
+        }
+    };
+    // Clock 1 falls back by 20 ms.
+    let mut g = graph();
+    rings(&mut g, &[[1, 2, 3], [1, 4, 5]]);
+    assert_eq!(g.settle(s(0)).clocks(), [1, 2, 3, 4, 5]);
+    see(&mut g, 3, 1, 1_000 - 20_000, s(1));
+    see(&mut g, 5, 1, 1_000 - 20_000, s(1));
+    assert_eq!(g.settle(s(1)).clocks(), [2, 3, 4, 5], "it alone is on both");
+    assert!(g.between(2, 3, s(1)).is_some() && g.between(1, 2, s(1)).is_none());
+
+    // One way round tells of three clocks, each of which may have stepped.
+    let mut g = graph();
+    rings(&mut g, &[[1, 2, 3], [3, 4, 5]]);
+    see(&mut g, 3, 1, 1_000 - 20_000, s(1));
+    assert_eq!((g.settle(s(1)).clocks(), g.steps()), (&[4, 5][..], 1));
+
+    // Two that have no clock in common: two stepped, and who is not known.
+    let mut g = graph();
+    rings(&mut g, &[[1, 2, 3], [4, 5, 6]]);
+    see(&mut g, 3, 1, 1_000 - 20_000, s(1));
+    see(&mut g, 6, 4, 1_000 - 20_000, s(1));
+    assert_eq!((g.settle(s(1)).clocks(), g.steps()), (&[][..], 1));
+}
+
+#[test]
 fn forgetting_a_clock_leaves_the_others() {
     let mut g = graph();
     for (a, b) in [(1, 2), (2, 1), (2, 3), (3, 2)] {
