@@ -147,6 +147,7 @@ fn work_off(core: &mut Core) {
             | Output::SaveEdges(_)
             | Output::LearnTime { .. }
             | Output::StreamRate { .. }
+            | Output::Targets(_)
             | Output::ClassAnswer { .. } => {}
         }
     }

@@ -10,7 +10,7 @@ mod reports;
 mod said;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -85,6 +85,8 @@ pub enum Output {
     StreamRate {
         in_class: bool,
     },
+    /// Measure these targets, and no others.
+    Targets(Vec<String>),
     /// Answer of a class request.
     ClassAnswer {
         request: u64,
@@ -167,6 +169,8 @@ pub struct Core {
     /// Nothing is probed more often.
     pace: Duration,
     pub(super) rates: RateState,
+    /// Those of its classes, as they were last asked for.
+    targets: BTreeSet<String>,
     out: VecDeque<Output>,
 }
 
@@ -217,6 +221,7 @@ impl Core {
             next_step: now,
             pace: Duration::ZERO,
             rates: RateState::new(rng.random(), now),
+            targets: BTreeSet::new(),
             out: VecDeque::new(),
         };
         core.weigh_line(now);

@@ -1,7 +1,8 @@
 //! Running an agent: the main loop owns the state machine and does what it asks for.
 //!
 //! Tasks: this loop; one dialler an edge; three a connection (datagrams, control in, control out), which
-//! end with it; up to two that look around. All are stopped by [`Agent::stop`].
+//! end with it; up to two that look around; one that measures the targets of classes. All are stopped by
+//! [`Agent::stop`].
 
 use std::{
     collections::BTreeMap,
@@ -36,6 +37,7 @@ use crate::{
     proto, remembered,
     spool::Spool,
     store::worker::Worker,
+    targets::{self, Targets},
     transport::{
         self, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome,
         StreamRate,
@@ -53,6 +55,9 @@ pub struct Setup {
     pub settings: Settings,
     /// What of its surroundings it looks at.
     pub watch: Watch,
+    /// How the targets of its classes are measured; `None`: not at all, as in simulations, whose network has UDP
+    /// alone.
+    pub targets: Option<targets::Settings>,
     /// Edges to begin with.
     pub edges: Vec<proto::EdgeInfo>,
     pub spool: Worker<Spool>,
@@ -156,8 +161,12 @@ impl Agent {
         let mut rng = setup.machine.rng("surroundings");
         core.watch_surroundings(setup.watch, rng.random(), now);
         let (looking, looks) = Looking::new(setup.watch, rng.random(), setup.machine.clock.clone());
+        let targets = setup
+            .targets
+            .map(|settings| Targets::start(&setup.machine, settings, stop.child_token()));
         let main = Main {
             core,
+            targets,
             dialing: Dialing {
                 machine: setup.machine.clone(),
                 endpoint: endpoint.clone(),
@@ -215,6 +224,7 @@ struct Open {
 #[derive(Debug)]
 struct Main {
     core: Core,
+    targets: Option<Targets>,
     machine: Machine,
     endpoint: Arc<Endpoint>,
     standing: Arc<Standing>,
@@ -277,6 +287,10 @@ impl Main {
                 Some(done) = looks.recv() => {
                     let (looked, now) = (self.looking.back(done), self.now());
                     self.core.looked(looked, now);
+                }
+                closed = Targets::next_closed(&mut self.targets) => {
+                    let now = self.now();
+                    self.core.target_closed(closed, now);
                 }
                 () = clock.sleep_until(wakeup) => woke = true,
             }
@@ -432,6 +446,11 @@ impl Main {
                 Output::StreamRate { in_class } => {
                     for open in self.connections.values() {
                         open.connection.set_stream_rate(stream_rate(in_class));
+                    }
+                }
+                Output::Targets(list) => {
+                    if let Some(targets) = &self.targets {
+                        targets.set(list);
                     }
                 }
                 Output::ClassAnswer { request, error } => {

@@ -224,10 +224,11 @@ pub struct LinkStatus {
     pub method: Option<String>,
 }
 
-/// How a class's target is measured from one edge.
+/// How a class's target is measured from one edge or agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetStatus {
-    pub edge: String,
+    /// The edge's name, or `agent:SUBJECT`.
+    pub from: String,
     /// `stamp`, `stun`, `icmp` or `tcp`; absent while it is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -340,6 +341,9 @@ pub struct LegStatus {
     /// The leg's other routes against the one in use, as far as both are measured to the same far end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub compared: Vec<RouteComparison>,
+    /// How the target is measured from the agent itself, without any edge: what the routes are to beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direct: Option<TargetStatus>,
     /// Seconds since what `rtt_ms` and `loss` are of: the newest window of the route in use, or the agent's
     /// newest word where that is older than the route's use.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -129,7 +129,7 @@ fn run(data: &std::path::Path, config: &Config) -> Result<(), Failure> {
         .map_err(|e| Failure::Runtime(e.into()))?;
     runtime.block_on(async {
         let stop = daemon::stop_signal();
-        let agent = AgentService::start(daemon::system()?, data.to_owned(), &config.agent)?;
+        let agent = AgentService::start(daemon::system()?, data.to_owned(), config)?;
         tracing::info!(subject = %agent.subject, "agent runs");
         tokio::spawn(daemon::keep_small());
         stop.await;

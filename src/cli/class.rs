@@ -251,7 +251,7 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
     ))?;
     if let Some(target) = &class.target {
         for link in &class.target_links {
-            output::line(format!("target {target} from {}: {}", link.edge, measured(link)))?;
+            output::line(format!("target {target} from {}: {}", link.from, measured(link)))?;
         }
     }
     for participant in &class.participants {
@@ -291,6 +291,9 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                         c.down_ms,
                         c.error_ms,
                     ))?;
+                }
+                if let Some(direct) = &leg.direct {
+                    output::line(format!("    direct   {}", measured(direct)))?;
                 }
                 output::line(format!("    because  {}", leg.reason))?;
             }

@@ -235,8 +235,15 @@ impl Core {
             return;
         }
         self.counters.reports += 1;
-        let may_measure =
-            |name: &str| matches!(from, Reporter::Edge(_)) && self.told_targets.contains_key(name);
+        let may_measure = |name: &str| {
+            self.told_targets.contains_key(name)
+                && match from {
+                    Reporter::Edge(_) => true,
+                    Reporter::Agent(id) => {
+                        self.links.target(name, from).is_some() || self.planner.has_target(id, name)
+                    }
+                }
+        };
         self.counters.malformed += intake::clean(&mut report, &self.edges, may_measure, now.wall);
         let report = &report;
         self.links.take(from, report);

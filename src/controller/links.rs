@@ -185,6 +185,11 @@ impl Links {
             .map(|((target, from), link)| (target.as_str(), *from, link))
     }
 
+    /// How a target is measured from there, if it is.
+    pub fn target(&self, name: &str, from: Reporter) -> Option<&Link> {
+        self.targets.get(&(name.to_owned(), from))
+    }
+
     /// Median round trip of an agent's link.
     pub fn agent_rtt_us(&self, agent: AgentId, edge: EdgeId) -> Option<u32> {
         percentile_of_sorted(&self.links.get(&(Reporter::Agent(agent), edge))?.rtts, 50.0)

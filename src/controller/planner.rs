@@ -294,6 +294,12 @@ impl Planner {
         proto::Plans { version: 0, plans }
     }
 
+    /// Whether a plan of an agent leads to this target.
+    pub fn has_target(&self, agent: AgentId, name: &str) -> bool {
+        let mut plans = self.engine.plans_of(agent);
+        plans.any(|(_, plan)| matches!(&plan.to, FarEnd::Target(target) if target == name))
+    }
+
     /// Pairs of neighbouring edges in any plan of a live class.
     pub fn busy_pairs(&self, classes: &Classes) -> BTreeSet<(EdgeId, EdgeId)> {
         let live = classes.iter().filter(|c| c.state == ClassState::Live);

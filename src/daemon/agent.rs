@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{local, renewal, rescue};
 use crate::{
     agent::{Agent, Handle, Settings, Setup, Watch, saved_edges},
-    config,
+    config::{self, Config},
     identity::{Material, Own, TrustedTime, tls},
     machine::Machine,
     proto,
@@ -29,7 +29,9 @@ const DISK_QUEUE: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 
 impl AgentService {
     /// Loads the identity under `data`, opens the spool there, and starts.
-    pub fn start(machine: Machine, data: PathBuf, config: &config::Agent) -> anyhow::Result<Self> {
+    pub fn start(machine: Machine, data: PathBuf, config: &Config) -> anyhow::Result<Self> {
+        let targets = config.targets.settings();
+        let config = &config.agent;
         let material = Material::load(&data)?;
         let Own::Agent(me) = material.own else {
             anyhow::bail!("{}: this identity is an edge's, not an agent's", data.display());
@@ -54,6 +56,7 @@ impl AgentService {
             bind: config.bind.unwrap_or(config::any(0)),
             settings: settings(config),
             watch: watch(config),
+            targets: Some(targets),
             edges,
             spool,
             data: Some(data.clone()),

@@ -66,7 +66,7 @@ impl Up {
         if !is_joined(&agent_data) {
             join(&machine, &controller, &url, &agent_data, Service::Agent, "local").await?;
         }
-        let agent = AgentService::start(other(&machine, 2), agent_data, &config.agent)?;
+        let agent = AgentService::start(other(&machine, 2), agent_data, &config)?;
         let token = controller
             .join_token(Service::Agent, None, JOIN_USES, JOIN_FOR)
             .await?;

@@ -33,7 +33,7 @@ use crate::{
     machine::Machine,
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
-    reporting::{Closed, Reporter, Rest},
+    reporting::{Reporter, Rest},
     targets::{self, Targets},
     transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
 };
@@ -264,14 +264,6 @@ async fn accept(
     }
 }
 
-/// Waits for the next window of a target that has closed.
-async fn next_closed(targets: &mut Option<Targets>) -> Closed {
-    match targets {
-        Some(targets) => targets.closed().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The main loop of an edge with a controller.
 #[derive(Debug)]
 struct Main {
@@ -304,7 +296,7 @@ impl Main {
                     Some(told) => self.told(told),
                     None => return,
                 },
-                closed = next_closed(&mut self.targets) => self.reporter.take(closed),
+                closed = Targets::next_closed(&mut self.targets) => self.reporter.take(closed),
                 () = self.shared.grid.notified() => {}
                 () = clock.sleep_until(wakeup) => {}
             }

@@ -262,6 +262,7 @@ impl World {
                     bind: SocketAddr::from(([0; 16], 0)),
                     settings: settings.clone(),
                     watch: agent::Watch::OFF,
+                    targets: None,
                     edges: if saved.is_empty() { candidates } else { saved },
                     spool: worker,
                     data,

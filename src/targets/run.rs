@@ -96,6 +96,14 @@ impl Targets {
         let _ = self.list.send(targets);
     }
 
+    /// Waits for the next closed window of what may not be measured at all. Cancel-safe.
+    pub async fn next_closed(targets: &mut Option<Self>) -> Closed {
+        match targets {
+            Some(targets) => targets.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Waits for the next closed window. Cancel-safe.
     pub async fn closed(&mut self) -> Closed {
         match self.closed.recv().await {

@@ -115,6 +115,7 @@ pub async fn agent(
             ..Settings::default()
         },
         watch: Watch::OFF,
+        targets: None,
         edges: edges.collect(),
         spool: Worker::inline(spool),
         data: None,

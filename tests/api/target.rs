@@ -75,9 +75,20 @@ fn create(up: &Up, class: &str, target: &str) {
 fn link(up: &Up, target: &str) -> Option<Value> {
     let to = format!("target:{target}");
     let status = up.status();
-    let link = status["links"].as_array()?.iter().find(|l| l["to"] == *to)?;
-    assert_eq!(link["from"], "local");
-    Some(link.clone())
+    let links = status["links"].as_array()?;
+    links
+        .iter()
+        .find(|l| l["to"] == *to && l["from"] == "local")
+        .cloned()
+}
+
+/// How the participants' agents measure the target themselves.
+fn direct(class: &Value) -> Vec<Value> {
+    let participants = class["participants"].as_array().unwrap();
+    participants
+        .iter()
+        .map(|p| p["legs"][0]["direct"].clone())
+        .collect()
 }
 
 fn class(up: &Up, id: &str) -> Value {
@@ -116,14 +127,28 @@ fn a_target_that_answers_is_measured_and_planned_by_and_its_silence_is_loss() {
     });
     let of_class = &class(&up, "c")["target_links"][0];
     assert_eq!(
-        (&of_class["edge"], &of_class["method"]),
+        (&of_class["from"], &of_class["method"]),
         (&json!("local"), &json!("stun"))
     );
     assert!(
         of_class["bias"].as_str().unwrap().starts_with("slightly long"),
         "{of_class}"
     );
-    let shown = up.ask(["class", "show", "c"]).ok();
+    // Only one of the two agents may probe loopback.
+    let direct = |from: &str| {
+        let all = direct(&class(&up, "c"));
+        all.into_iter().find(|d| d["from"] == format!("agent:{from}"))
+    };
+    wait_for("what the teacher's agent sees without an edge", SOON, || {
+        direct("local").filter(|d| d["rtt_ms"]["p50"].is_f64() && d["method"] == "stun")
+    });
+    let whys =
+        json!([{"what": "address", "why": "it is a loopback address, which targets.allow does not list"}]);
+    wait_for("why the student's sees nothing", SOON, || {
+        direct("s1").filter(|d| d["unmeasured"] == whys && d["method"].is_null())
+    });
+    let shown = up.ask(["class", "show", "c", "--routes"]).ok();
+    assert!(shown.contains("    direct   rtt p50 "), "{shown}");
     let line = format!("target {target} from local: rtt p50 ");
     assert!(
         shown.contains(&line) && shown.contains(" ms by stun (slightly long"),

@@ -254,6 +254,18 @@ describe('a class', () => {
     assert.ok((await page.locator('[data-participant="s-0001-1"] .lane .mark.switch').count()) >= 2)
   })
 
+  test('a target is shown as edges measure it, and as each agent does without any edge', async () => {
+    await page.goto(`${mock.url}/`)
+    const id = mock.world.idOf(2)
+    await page.goto(`${mock.url}/classes/${id}`)
+    await page.getByText('media.example.org:3478', { exact: true }).first().waitFor()
+    const legs = page.locator('[data-direct]')
+    await legs.first().waitFor()
+    const lines = await legs.allInnerTexts()
+    assert.equal(lines.length, 2)
+    for (const line of lines) assert.match(line.replaceAll(/\s+/g, ' '), /^Without any edge: (RTT p50 [\d.]+ ms, p95 [\d.]+ ms by stun: slightly long|not measured stun: 0 of 3 answered)/)
+  })
+
   test('whose events are listed is in the address', async () => {
     await page.goto(`${mock.url}/classes/${ID}?range=all`)
     await page.locator('li[data-kind=switch]').first().waitFor()

@@ -271,9 +271,18 @@ export class World {
         switches: row.fate === 'switch' ? 2 * Math.max(0, Math.floor((now - (row.began ?? now)) / CYCLE)) : 0,
         reason,
         reason_detail: { kind: 'initial' },
+        direct: row.target === undefined ? undefined : this.direct(row, participant.subject, primary),
         age_s: window === undefined ? undefined : round(Math.max(0, now - window.at), 1),
       },
     ]
+  }
+
+  /** How an agent measures the target itself: every third has a network that lets nothing through. */
+  direct(row, subject, primary) {
+    const from = `agent:${subject}`
+    if (chance(subject, 'direct') < 0.33) return { from, age_s: 6, unmeasured: [{ what: 'stun', why: '0 of 3 answered' }, { what: 'icmp', why: '0 of 3 answered' }] }
+    const rtt = this.base(row, subject, primary) * 1.4
+    return { from, method: 'stun', bias: 'slightly long: the server answers at the port that takes the media, and its own time is in it', rtt_ms: { p50: round(rtt), p95: round(rtt * 1.3) }, age_s: 3, unmeasured: [] }
   }
 
   classStatus(row, now) {
@@ -306,8 +315,8 @@ export class World {
           ? []
           : this.edges.slice(0, 2).map(({ name }, i) =>
               i === 0
-                ? { edge: name, method: 'stun', bias: 'slightly long: the server answers at the port that takes the media, and its own time is in it', rtt_ms: { p50: 11.2, p95: 14.9 }, age_s: 3, unmeasured: [] }
-                : { edge: name, age_s: 8, unmeasured: [{ what: 'stun', why: '0 of 3 answered' }, { what: 'icmp', why: '1 of 3 answered' }] },
+                ? { from: name, method: 'stun', bias: 'slightly long: the server answers at the port that takes the media, and its own time is in it', rtt_ms: { p50: 11.2, p95: 14.9 }, age_s: 3, unmeasured: [] }
+                : { from: name, age_s: 8, unmeasured: [{ what: 'stun', why: '0 of 3 answered' }, { what: 'icmp', why: '1 of 3 answered' }] },
             ),
       budget_ms: row.budget_ms,
       budget_on: row.budget_on,

@@ -1,9 +1,10 @@
 //! How often each session probes: what is wanted, what is allowed, and what was spent.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::config;
+
+/// A probe a second of 128 bytes at most, each way.
+const TARGET_BPS: u64 = 1_024;
 
 /// What the rates hang on, beside links and plans.
 #[derive(Debug)]
@@ -109,12 +110,13 @@ impl Core {
         }
     }
 
-    /// What is left for this endpoint's packets: probes of hops go by other sockets.
-    fn allowed(&self) -> Allowed {
+    /// What is left for this endpoint's packets: probes of hops and targets go by other sockets.
+    pub(super) fn allowed(&self) -> Allowed {
         let budget = self.budget();
         let hops = self.around.set_aside_bps(self.in_class());
+        let targets = self.targets.len() as u64 * TARGET_BPS;
         Allowed {
-            own: budget.own.saturating_sub(hops),
+            own: budget.own.saturating_sub(hops + targets),
             ..budget
         }
     }

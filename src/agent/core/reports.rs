@@ -82,14 +82,25 @@ impl Core {
                 window: closed.window,
                 every: self.prober.every(closed.key).max(self.usual_interval()),
             };
-            let message = crate::reporting::message(&closed, |m| now.at(m));
-            log_window(&message);
-            journal.push(message);
-            self.reporter.take(closed);
+            journal.push(self.book(closed, now));
         }
         if !journal.is_empty() {
             self.out.push_back(Output::Journal(journal));
         }
+    }
+
+    /// A window of a target closed, which others measure.
+    pub fn target_closed(&mut self, closed: Closed, now: Now) {
+        let window = self.book(closed, now);
+        self.out.push_back(Output::Journal(vec![window]));
+    }
+
+    /// Logs a window and puts it into the next report; answers what is to be journalled.
+    fn book(&mut self, closed: Closed, now: Now) -> proto::Window {
+        let message = crate::reporting::message(&closed, |m| now.at(m));
+        log_window(&message);
+        self.reporter.take(closed);
+        message
     }
 
     pub(super) fn report_interval(&self) -> Duration {

@@ -112,6 +112,11 @@ impl Core {
             self.prober.remove(Key::Route(key.0, key.1));
         }
         self.want(now.mono);
+        let targets: BTreeSet<_> = self.legs.targets().map(str::to_owned).collect();
+        if targets != self.targets {
+            self.targets.clone_from(&targets);
+            self.out.push_back(Output::Targets(targets.into_iter().collect()));
+        }
         self.retune(now.mono);
         if self.in_class() != was_in_class {
             self.next_step = now.mono;

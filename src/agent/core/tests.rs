@@ -251,6 +251,44 @@ fn in_class() -> Core {
 }
 
 #[test]
+fn the_targets_of_its_classes_are_measured_and_nothing_else() {
+    let mut core = in_class();
+    let asked = |core: &mut Core| {
+        std::iter::from_fn(|| core.poll_output())
+            .filter_map(|output| match output {
+                Output::Targets(list) => Some(list),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert!(asked(&mut core).is_empty(), "a hub is no target");
+    let left = core.allowed().own;
+    let to = |targets: &[&str]| {
+        let plan = |(n, target): (usize, &&str)| proto::Plan {
+            class: n.to_string(),
+            version: 1,
+            far_end: Some(proto::FarEnd {
+                of: Some(proto::far_end::Of::Target((*target).to_owned())),
+            }),
+            routes: vec![proto::Route { edges: vec![1] }],
+            budget_us: 200_000,
+            ..proto::Plan::default()
+        };
+        from_controller::Body::Plans(proto::Plans {
+            version: 2,
+            plans: targets.iter().enumerate().map(plan).collect(),
+        })
+    };
+    core.controller_said(to(&["sfu:2", "sfu:1", "sfu:2"]), now(300));
+    assert_eq!(asked(&mut core), [["sfu:1", "sfu:2"]]);
+    assert!(core.allowed().own < left, "their probes are in the budget");
+    core.controller_said(to(&["sfu:2", "sfu:1"]), now(400));
+    assert!(asked(&mut core).is_empty(), "the same");
+    core.controller_said(to(&[]), now(500));
+    assert_eq!(asked(&mut core), [Vec::<String>::new()]);
+}
+
+#[test]
 fn while_a_leg_is_at_risk_other_candidates_are_probed_faster() {
     let mut core = in_class();
     assert_eq!((spacing(&core, LAST), core.legs.at_risk()), (10, false));

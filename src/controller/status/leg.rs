@@ -91,6 +91,7 @@ impl Core {
                 .or(plan.primary)
                 .map(|than| self.compared(plan, agent.record.id, &class.id, than))
                 .unwrap_or_default(),
+            direct: self.direct(&plan.to, agent.record.id, now),
             age_s: figures.map(|f| now.since(f.at).as_secs_f64()),
         };
         Some(Leg {
@@ -276,6 +277,7 @@ mod tests {
                     reason: String::new(),
                     reason_detail: serde_json::Value::Null,
                     compared: Vec::new(),
+                    direct: None,
                     age_s: None,
                 },
                 at_risk,

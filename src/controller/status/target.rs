@@ -1,18 +1,21 @@
 //! What is shown of targets: how each is measured from where.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use corridor_probes::{EdgeId, Wall, target::Method};
+use corridor_probes::{AgentId, EdgeId, Wall, target::Method};
 
 use super::Core;
 use crate::{
     api::model::{LinkStatus, TargetStatus, UnmeasuredReason},
     controller::links::{self, Link, counted},
+    route::FarEnd,
     store::records::{ClassRecord, Reporter},
 };
 
 /// Edges shown of one target while no route leads to it.
 const MAX_SHOWN: usize = 16;
+/// A target as an agent sees it is shown for so long: three reports and a little.
+const DIRECT_IS_NOW: Duration = Duration::from_secs(45);
 
 impl Core {
     /// The links to targets that are measured, or were.
@@ -77,10 +80,23 @@ impl Core {
     }
 }
 
-fn shown(edge: String, link: &Link, now: Wall) -> TargetStatus {
+impl Core {
+    /// How an agent measures a leg's target itself, if there is a target.
+    pub(super) fn direct(&self, to: &FarEnd, agent: AgentId, now: Wall) -> Option<TargetStatus> {
+        let FarEnd::Target(target) = to else { return None };
+        let from = Reporter::Agent(agent);
+        let link = self.links.target(target, from)?;
+        if now.since(link.at) > DIRECT_IS_NOW {
+            return None;
+        }
+        Some(shown(self.reporter_name(from)?, link, now))
+    }
+}
+
+fn shown(from: String, link: &Link, now: Wall) -> TargetStatus {
     let method = link.method();
     TargetStatus {
-        edge,
+        from,
         method: method.map(|m| m.word().to_owned()),
         bias: method.map(Method::bias).map(str::to_owned),
         rtt_ms: link.rtt_ms(),

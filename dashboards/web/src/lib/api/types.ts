@@ -191,9 +191,10 @@ export interface LinkStatus {
 
 export type TargetMethod = 'stamp' | 'stun' | 'icmp' | 'tcp'
 
-/** How a class's target is measured from one edge; without a method it is not, and `unmeasured` says why. */
+/** How a class's target is measured from one edge or agent; without a method it is not, and `unmeasured` says why. */
 export interface TargetStatus {
-  edge: string
+  /** An edge's name, or `agent:SUBJECT`. */
+  from: string
   method?: TargetMethod
   bias?: string
   rtt_ms?: Rtt
@@ -250,6 +251,8 @@ export interface LegStatus {
   in_use_reason?: string
   /** Its other routes against the one in use, each direction by itself. */
   compared?: RouteComparison[]
+  /** How the agent measures the target without any edge. */
+  direct?: TargetStatus
   rtt_ms?: Rtt
   loss?: number
   budget_ms: number
