@@ -250,10 +250,12 @@ impl ProbeSession {
         probe.echo = Echo::Never;
         let (start, reordered) = (probe.window, probe.reordered);
         if let Some(window) = self.open_window(start) {
-            let booked = u32::from(reordered);
-            window.ledger.reordered_up = window.ledger.reordered_up.saturating_sub(booked);
-            window.ledger.sent = window.ledger.sent.saturating_sub(1);
-            window.ledger.local_drops = window.ledger.local_drops.saturating_add(1);
+            let ledger = &mut window.ledger;
+            ledger.sent = ledger.sent.saturating_sub(1);
+            ledger.local_drops = ledger.local_drops.saturating_add(1);
+            // Some are booked that are no probe's of this window.
+            let booked = ledger.reordered_up.saturating_sub(u32::from(reordered));
+            ledger.reordered_up = booked.min(ledger.sent);
         }
         true
     }
