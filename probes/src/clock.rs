@@ -59,7 +59,7 @@ impl ClockConfig {
     }
 }
 
-/// Finding the clock that stepped costs with the fourth power of their number: 10 ms of a core for as many.
+/// Finding the clock that stepped costs with the fourth power of their number: of more, all are forgotten.
 const MOST_SUSPECTS: usize = 64;
 
 /// The clocks of several machines. `K` names a clock, which is a machine's in one boot, from one sleep to the

@@ -147,8 +147,9 @@ fn a_target_that_answers_is_measured_and_planned_by_and_its_silence_is_loss() {
     wait_for("why the student's sees nothing", SOON, || {
         direct("s1").filter(|d| d["unmeasured"] == whys && d["method"].is_null())
     });
-    let shown = up.ask(["class", "show", "c", "--routes"]).ok();
-    assert!(shown.contains("    direct   rtt p50 "), "{shown}");
+    let routes = up.ask(["class", "show", "c", "--routes"]).ok();
+    assert!(routes.contains("    direct   rtt p50 "), "{routes}");
+    let shown = up.ask(["class", "show", "c"]).ok();
     let line = format!("target {target} from local: rtt p50 ");
     assert!(
         shown.contains(&line) && shown.contains(" ms by stun (slightly long"),
