@@ -16,6 +16,7 @@
 mod busy;
 mod child;
 mod floor;
+mod goals;
 mod judge;
 mod links;
 mod page;
@@ -50,7 +51,7 @@ struct Measure {
     /// Only this link of the ladder; may be given again
     #[arg(long, value_name = "NAME")]
     link: Vec<String>,
-    /// Probes of each tool on each link; 1500, or 300 in the short form
+    /// Probes of each tool on each link; 2000, or 300 in the short form
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     count: Option<u32>,
     /// The binary to measure; the one beside this program unless said, as the emulator is
@@ -73,8 +74,8 @@ fn main() -> anyhow::Result<()> {
             .block_on(mode.run());
     }
     let setup = check(&args.measure)?;
-    let runs = run::all(&setup)?;
-    let page = page::text(&setup, &runs)?;
+    let (runs, failed) = run::all(&setup)?;
+    let page = page::text(&setup, &runs, &failed)?;
     io::stdout().lock().write_all(page.as_bytes())?;
     if let Some(dir) = &args.measure.out {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
@@ -82,6 +83,9 @@ fn main() -> anyhow::Result<()> {
             let path = dir.join(name);
             fs::write(&path, text).with_context(|| path.display().to_string())?;
         }
+    }
+    if !failed.is_empty() {
+        bail!("{} of the runs failed", failed.len());
     }
     Ok(())
 }
@@ -129,7 +133,8 @@ fn check(args: &Measure) -> anyhow::Result<run::Setup> {
         },
         emulator: beside("corridor-netem")?,
         ladder,
-        count: args.count.unwrap_or(if args.short { 300 } else { 1_500 }),
+        count: args.count.unwrap_or(if args.short { 300 } else { 2_000 }),
+        short: args.short,
         versions,
         debug: cfg!(debug_assertions),
     })

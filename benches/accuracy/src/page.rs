@@ -6,6 +6,7 @@ use corridor_bench::machine;
 use corridor_netem::truth::Way;
 
 use crate::{
+    goals,
     links::LADDER,
     plot,
     run::{Load, Measured, Run, Setup, Taken},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// All of it.
-pub fn text(setup: &Setup, runs: &[Run]) -> anyhow::Result<String> {
+pub fn text(setup: &Setup, runs: &[Run], failed: &[String]) -> anyhow::Result<String> {
     let mut out = String::new();
     let args: Vec<_> = std::env::args().skip(1).collect();
     let date = today();
@@ -35,6 +36,10 @@ pub fn text(setup: &Setup, runs: &[Run]) -> anyhow::Result<String> {
         setup.count,
         INTERVAL.as_millis()
     )?;
+    goals::table(&mut out, runs)?;
+    for why in failed {
+        writeln!(out, "\n**Failed**: {why}")?;
+    }
     for load in Load::ALL {
         let runs: Vec<_> = runs.iter().filter(|run| run.load == load).collect();
         writeln!(out, "\n## {}\n", title(load))?;
@@ -80,7 +85,7 @@ fn round_trips(out: &mut String, runs: &[&Run]) -> fmt::Result {
     )?;
     writeln!(out, "|---|---|---|--:|--:|--:|--:|--:|--:|")?;
     for (run, measured) in rows(runs) {
-        write!(out, "| {} | {} |", run.link.name, measured.tool.name())?;
+        write!(out, "| {} | {} |", run.name(), measured.tool.name())?;
         let real = match &measured.real {
             Ok(real) => real,
             Err(why) => {
@@ -101,11 +106,7 @@ fn round_trips(out: &mut String, runs: &[&Run]) -> fmt::Result {
                 None => write!(out, " – |")?,
             }
         }
-        let void = if real.void || run.dropped > 0 {
-            " **VOID**"
-        } else {
-            ""
-        };
+        let void = if run.is_void(real) { " **VOID**" } else { "" };
         let late = real.late_p99.map_or("–".to_owned(), |late| format!("{late:.3}"));
         writeln!(out, " {late}{void} |")?;
     }
@@ -139,7 +140,7 @@ fn counts(out: &mut String, runs: &[&Run]) -> fmt::Result {
         writeln!(
             out,
             "| {} | {} | {} | {lost_up} | {lost_down} | {} | {late_up} | {late_down} | {} |",
-            run.link.name,
+            run.name(),
             tool.name(),
             beside(Some(said.sent), real.up.sent),
             unknown.map_or("–".to_owned(), |n| n.to_string()),
@@ -169,7 +170,7 @@ fn one_ways(out: &mut String, runs: &[&Run]) -> fmt::Result {
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} | {inside} |",
-            run.link.name,
+            run.name(),
             measured.tool.name(),
             each(real.one_way.as_ref().map(|ways| &ways[..]), 3),
             each(Some(&said.p50), 3),
@@ -287,7 +288,7 @@ fn notes() -> String {
         "## How
 
 Two network namespaces, joined by `corridor-netem`, a link emulator over TUN devices that runs at real-time
-priority and logs when each packet came and left. Each link and load is a world of its own. In it, one after
+priority and logs when each packet came and left. Each link, load and round is a world of its own. In it, one after
 the other, so that none disturbs another:
 
 1. **the floor**: packets between two namespaces without a link, from `send` to the kernel's receive timestamp

@@ -89,7 +89,7 @@ fn errors(load: Load, runs: &[&Run]) -> Result<String, fmt::Error> {
             svg,
             r#"<text x="8" y="{:.1}" font-weight="bold">{}</text>"#,
             top + ROW * 1.75,
-            run.link.name
+            run.name()
         )?;
         for (j, measured) in run.tools.iter().enumerate() {
             row(&mut svg, measured, top + ROW * (j as f64 + 0.5))?;

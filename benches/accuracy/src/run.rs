@@ -46,10 +46,22 @@ pub struct Setup {
     pub emulator: PathBuf,
     pub ladder: Vec<&'static Link>,
     pub count: u32,
+    /// One round of each link.
+    pub short: bool,
     /// Of the other tools.
     pub versions: Vec<String>,
     /// Not what is shipped.
     pub debug: bool,
+}
+
+impl Setup {
+    fn rounds(&self) -> impl Iterator<Item = (&'static Link, u32)> {
+        let rounds = self
+            .ladder
+            .iter()
+            .map(|&link| (link, if self.short { 1 } else { link.rounds }));
+        rounds.flat_map(|(link, rounds)| (1..=rounds).map(move |round| (link, round)))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +85,8 @@ impl Load {
 #[derive(Debug)]
 pub struct Run {
     pub link: &'static Link,
+    /// Which of the link's rounds, from 1.
+    pub round: u32,
     pub load: Load,
     /// What the path costs without a link, there and back.
     pub floor: [Duration; 2],
@@ -82,6 +96,21 @@ pub struct Run {
     pub load_average: [f64; 2],
     /// Packets that the kernel dropped before the emulator saw them: with any, nothing is proven.
     pub dropped: u64,
+}
+
+impl Run {
+    /// The link, and which round where there are several.
+    pub fn name(&self) -> String {
+        match self.link.rounds {
+            1 => self.link.name.to_owned(),
+            _ => format!("{} {}", self.link.name, self.round),
+        }
+    }
+
+    /// Whether the times of these packets prove nothing.
+    pub fn is_void(&self, real: &Real) -> bool {
+        real.void || self.dropped > 0
+    }
 }
 
 /// One tool's part.
@@ -109,35 +138,41 @@ impl Taken {
     }
 }
 
-/// Measures every link of the ladder, idle first.
-pub fn all(setup: &Setup) -> anyhow::Result<Vec<Run>> {
-    let mut runs = Vec::new();
+/// Measures every link of the ladder, idle first. A run that fails is told, with where its files are, and left
+/// out.
+pub fn all(setup: &Setup) -> anyhow::Result<(Vec<Run>, Vec<String>)> {
+    let (mut runs, mut failed) = (Vec::new(), Vec::new());
     for load in Load::ALL {
-        for &link in &setup.ladder {
-            say(&format!("{}, {}", link.name, load.name()));
+        for (link, round) in setup.rounds() {
+            say(&format!(
+                "{} {round} of {}, {}",
+                link.name,
+                link.rounds,
+                load.name()
+            ));
             let dir = tempfile::Builder::new().prefix("corridor-accuracy-").tempdir()?;
-            let run = one(setup, link, load, dir.path());
+            let run = one(setup, (link, round), load, dir.path());
             match run {
                 Ok(run) => runs.push(run),
                 Err(error) => {
                     let kept = dir.keep();
-                    return Err(error.context(format!(
-                        "{}, {}; its files are in {}",
-                        link.name,
-                        load.name(),
+                    let of = format!("{} {round}, {}", link.name, load.name());
+                    say(&format!(
+                        "{of} failed: {error:#}; its files are in {}",
                         kept.display()
-                    )));
+                    ));
+                    failed.push(format!("{of}: {error:#}"));
                 }
             }
         }
     }
-    Ok(runs)
+    Ok((runs, failed))
 }
 
-fn one(setup: &Setup, link: &'static Link, load: Load, dir: &Path) -> anyhow::Result<Run> {
+fn one(setup: &Setup, (link, round): (&'static Link, u32), load: Load, dir: &Path) -> anyhow::Result<Run> {
     let nodes = [HERE, FAR, NEAR[0], NEAR[1], BARE[0], BARE[1]];
     let nodes: String = nodes.iter().map(|name| format!("[nodes.{name}]\n")).collect();
-    let toml = format!("keep_awake = true\n{nodes}");
+    let toml = format!("seed = {round}\nkeep_awake = true\n{nodes}");
     let waiting = || say("waiting for another lab on this machine");
     let mut world = World {
         running: Running::start(&setup.emulator, &toml, dir, waiting)?,
@@ -185,6 +220,7 @@ fn one(setup: &Setup, link: &'static Link, load: Load, dir: &Path) -> anyhow::Re
     });
     Ok(Run {
         link,
+        round,
         load,
         floor: [there, back],
         tools: tools.collect::<anyhow::Result<_>>()?,
