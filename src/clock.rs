@@ -63,18 +63,18 @@ fn lead(clock: &dyn Clock) -> i64 {
 }
 
 /// This machine's own clocks.
+///
+/// On Linux the monotonic clock is the raw one: NTP slews the other by up to 500 ppm while it puts the time
+/// right, and what is worked out of clocks takes them for crystals.
 #[derive(Debug)]
 pub struct SystemClock {
-    origin: tokio::time::Instant,
-    origin_boot: Duration,
+    origin: Reading,
 }
 
 impl SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     pub fn new() -> Self {
         Self {
-            origin: tokio::time::Instant::now(),
-            origin_boot: boot_clock(),
+            origin: Reading::now(),
         }
     }
 }
@@ -86,13 +86,12 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     fn mono(&self) -> Mono {
-        Mono::ZERO + tokio::time::Instant::now().duration_since(self.origin)
+        self.origin.mono()
     }
 
     fn boot_time(&self) -> Mono {
-        Mono::ZERO + boot_clock().saturating_sub(self.origin_boot)
+        self.origin.boot_time()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the seam")]
@@ -104,23 +103,21 @@ impl Clock for SystemClock {
     }
 
     fn sleep_until(&self, at: Mono) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let at = self.origin + at.since(Mono::ZERO);
-        Box::pin(tokio::time::sleep_until(at))
+        Box::pin(self.origin.sleep_until(at))
     }
 
     /// Some 0.1 ms late: a thread sleeps the last stretch.
-    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
     fn sleep_finely_until(&self, at: Mono) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let at = self.origin + at.since(Mono::ZERO);
+        let origin = self.origin;
         Box::pin(async move {
-            tokio::time::sleep_until(at - FINE).await;
-            let rest = at.saturating_duration_since(tokio::time::Instant::now());
+            origin.sleep_until(at - FINE).await;
+            let rest = at.since(origin.mono());
             if rest.is_zero() {
                 return;
             }
             let slept = tokio::task::spawn_blocking(move || std::thread::sleep(rest)).await;
             if slept.is_err() {
-                tokio::time::sleep_until(at).await;
+                origin.sleep_until(at).await;
             }
         })
     }
@@ -129,15 +126,62 @@ impl Clock for SystemClock {
 /// The last stretch before a time, which the runtime's timers, with their grain of 1 ms, cannot hit.
 const FINE: Duration = Duration::from_millis(3);
 
+/// When a [`SystemClock`] was made.
 #[cfg(target_os = "linux")]
-#[expect(unsafe_code, reason = "std has no way to read CLOCK_BOOTTIME")]
-fn boot_clock() -> Duration {
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    raw: Duration,
+    /// How far boot time was ahead of the monotonic clock: for so long the machine had slept.
+    slept: Duration,
+}
+
+#[cfg(target_os = "linux")]
+impl Reading {
+    fn now() -> Self {
+        Self {
+            raw: read(libc::CLOCK_MONOTONIC_RAW),
+            slept: slept(),
+        }
+    }
+
+    fn mono(self) -> Mono {
+        Mono::ZERO + read(libc::CLOCK_MONOTONIC_RAW).saturating_sub(self.raw)
+    }
+
+    fn boot_time(self) -> Mono {
+        let slept = slept();
+        self.mono() + slept.saturating_sub(self.slept)
+    }
+
+    /// Timers run by the clock that is slewed.
+    async fn sleep_until(self, at: Mono) {
+        loop {
+            let rest = at.since(self.mono());
+            if rest.is_zero() {
+                return;
+            }
+            tokio::time::sleep(rest).await;
+        }
+    }
+}
+
+/// Both of these are slewed alike. Boot time is read first: the difference may come out too low, where the
+/// machine stands still between the two, and never too high.
+#[cfg(target_os = "linux")]
+fn slept() -> Duration {
+    let boot = read(libc::CLOCK_BOOTTIME);
+    boot.saturating_sub(read(libc::CLOCK_MONOTONIC))
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "std reads one monotonic clock, and not this one")]
+fn read(clock: libc::clockid_t) -> Duration {
     let mut ts = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: `ts` is a valid timespec that outlives the call.
-    let rc = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut ts) };
+    let rc = unsafe { libc::clock_gettime(clock, &mut ts) };
     if rc != 0 {
         return Duration::ZERO;
     }
@@ -147,8 +191,52 @@ fn boot_clock() -> Duration {
     )
 }
 
-/// Other systems' monotonic clocks count sleep already, or tell of it in other ways.
+/// Other systems' monotonic clocks are not slewed. They count sleep already, or tell of it in other ways.
 #[cfg(not(target_os = "linux"))]
-fn boot_clock() -> Duration {
-    Duration::ZERO
+#[derive(Debug, Clone, Copy)]
+struct Reading(tokio::time::Instant);
+
+#[cfg(not(target_os = "linux"))]
+impl Reading {
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn now() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn mono(self) -> Mono {
+        Mono::ZERO + tokio::time::Instant::now().duration_since(self.0)
+    }
+
+    fn boot_time(self) -> Mono {
+        Mono::ZERO
+    }
+
+    async fn sleep_until(self, at: Mono) {
+        tokio::time::sleep_until(self.0 + at.since(Mono::ZERO)).await;
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn time_passes_on_all_clocks_and_sleeps_are_not_too_short() {
+        let clock = SystemClock::new();
+        let mut sleeps = SleepWatch::new(&clock);
+        for wait in [0, 1, 20] {
+            let at = clock.mono() + Duration::from_millis(wait);
+            clock.sleep_until(at).await;
+            assert!(clock.mono() >= at);
+            clock.sleep_finely_until(at + FINE * 2).await;
+            assert!(clock.mono() >= at + FINE * 2);
+        }
+        assert_eq!(sleeps.slept(&clock), None);
+        let (boot, mono) = (clock.boot_time(), clock.mono());
+        assert!(
+            boot <= mono && mono.since(boot) < Duration::from_secs(1),
+            "{boot} {mono}"
+        );
+    }
 }
