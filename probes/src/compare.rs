@@ -33,8 +33,8 @@ pub fn longer<C: PartialEq>(way: &Way<C>, than: &Way<C>, config: &ClockConfig) -
     }
     let span = way.end.max(than.end).since(way.start.min(than.start));
     let drift_us = (span.as_micros() * u128::from(config.drift_ppm)).div_ceil(1_000_000);
-    // And the grain of both stamps.
-    let bound_us = u64::try_from(drift_us).unwrap_or(u64::MAX).saturating_add(2);
+    // And the grain of the stamps of both, of which a way back has three.
+    let bound_us = u64::try_from(drift_us).unwrap_or(u64::MAX).saturating_add(4);
     let of = |a: &[i64], b: &[i64]| {
         let delay_us = percentile(a, 50.0)?.saturating_sub(percentile(b, 50.0)?);
         Some(OneWay { delay_us, bound_us })
@@ -69,7 +69,7 @@ mod tests {
             let b = way(1, offset, ppm, 100 + later_s, 30_000, 25_000);
             let found = longer(&a, &b, &config).unwrap();
             for (found, truth) in [(found.up, 40_000), (found.down, -5_000)] {
-                assert_eq!(found.bound_us, 2_002 + 200 * later_s as u64);
+                assert_eq!(found.bound_us, 2_004 + 200 * later_s as u64);
                 let off = (found.delay_us - truth).unsigned_abs();
                 assert!(off <= found.bound_us, "{found:?} {truth}");
             }

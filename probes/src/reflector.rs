@@ -125,6 +125,10 @@ impl<P: Ord + Copy> Reflector<P> {
     pub fn clock_stepped(&mut self) {
         let clock = (self.epoch as u16).wrapping_add(1);
         self.epoch = self.epoch & !u32::from(u16::MAX) | u32::from(clock);
+        // With another epoch, probers expect it to count from zero.
+        for session in self.peers.values_mut().flat_map(|sessions| sessions.iter_mut()) {
+            session.reordered = 0;
+        }
     }
 
     /// Forgets all sessions of a peer.

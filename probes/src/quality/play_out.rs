@@ -33,6 +33,33 @@ pub struct Losses {
     pub burst_ratio: f64,
 }
 
+impl Losses {
+    /// With a share of what arrives discarded, each packet for itself, as delays are taken to be independent.
+    ///
+    /// Losses follow Gilbert's chain (p = L / BurstR into a loss, q = (1 - L) / BurstR out of it, G.107
+    /// §7.5). A packet is missing that is lost or discarded; the chain of what is missing has p' and q' as the
+    /// shares of changes in it.
+    fn and_discarded(self, discarded: f64) -> Self {
+        let Self { lost, burst_ratio } = self;
+        let missing = lost + (1.0 - lost) * discarded;
+        if discarded <= 0.0 || missing <= 0.0 {
+            return self;
+        }
+        let (p, q) = (lost / burst_ratio, (1.0 - lost) / burst_ratio);
+        let kept = 1.0 - discarded;
+        let into = 1.0 - (1.0 - p) * kept;
+        let out = kept * (lost * q + (1.0 - lost) * discarded * (1.0 - p)) / missing;
+        Self {
+            lost: missing,
+            burst_ratio: if into + out > 0.0 {
+                (1.0 / (into + out)).max(1.0)
+            } else {
+                1.0
+            },
+        }
+    }
+}
+
 /// How a call is heard with the best buffer for it; none without delays.
 ///
 /// `delays` are one-way delays in ascending order, each with the share (0 to 1) of arriving packets that
@@ -48,11 +75,12 @@ pub fn heard(
         let least = *least.get_or_insert(played);
         let discarded = (1.0 - within).clamp(0.0, 1.0);
         let mouth_to_ear = played.saturating_add(codec.delay);
+        let missing = losses.and_discarded(discarded);
         let r = r_factor(
             &Conditions {
                 mouth_to_ear,
-                loss: losses.lost + (1.0 - losses.lost) * discarded,
-                burst_ratio: losses.burst_ratio,
+                loss: missing.lost,
+                burst_ratio: missing.burst_ratio,
             },
             codec,
         );
@@ -114,6 +142,25 @@ mod tests {
         // A fifth of them does: waiting is bad, and losing them worse.
         let fifth: Vec<_> = [60; 80].into_iter().chain([400; 20]).collect();
         assert_eq!(of(&fifth, NONE, &G711).discarded, 0.0);
+    }
+
+    #[test]
+    fn discards_are_not_as_bursty_as_losses() {
+        // 30 lost in a row of 30,000, and a twentieth discarded here and there.
+        let bursty = Losses {
+            lost: 0.001,
+            burst_ratio: 30.0,
+        };
+        let both = bursty.and_discarded(0.05);
+        assert!((both.lost - 0.050_95).abs() < 1e-5, "{both:?}");
+        assert!((both.burst_ratio - 1.018).abs() < 1e-3, "{both:?}");
+        assert_eq!(bursty.and_discarded(0.0), bursty);
+        let random = Losses {
+            lost: 0.2,
+            burst_ratio: 1.0,
+        };
+        assert!((random.and_discarded(0.1).burst_ratio - 1.0).abs() < 1e-9);
+        assert_eq!(NONE.and_discarded(1.0).lost, 1.0);
     }
 
     #[test]

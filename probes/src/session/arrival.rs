@@ -207,7 +207,8 @@ impl ProbeSession {
             return EchoOutcome::Stale;
         }
         let rtt = arrival.at.since(probe.sent);
-        let in_time = rtt <= self.config.tmax;
+        // One whose time is not known is not known to be late.
+        let in_time = rtt <= self.config.tmax || arrival.stall == Stall::Suspect;
         self.probes[at].echo = if in_time { Echo::InTime } else { Echo::Late };
         self.probes[at].count = body.filter(|_| current && counted).map(|b| b.count);
         self.probes[at].overtaken = body.is_some_and(|b| b.overtaken);

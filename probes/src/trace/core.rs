@@ -325,7 +325,14 @@ impl Tracer {
             if let Some(hop) = self.hops.get_mut(usize::from(ttl).saturating_sub(1)) {
                 hop.unreachable = Some(why);
             }
+            self.give_up(open.probe.ttl);
             self.learn_end(ttl, answer.meaning);
+            return;
+        }
+        let reached = self.end.is_some_and(|e| e.reached && e.ttl == ttl);
+        if reached && matches!(answer.meaning, Meaning::Unreachable(_)) {
+            // Somebody on the way refuses it: it has not come to where others have.
+            self.give_up(ttl);
             return;
         }
         if let Some(hop) = self.hops.get_mut(usize::from(ttl).saturating_sub(1)) {
@@ -389,9 +396,15 @@ impl Tracer {
                 if let Some((_, series)) = &mut self.check {
                     series.give_up();
                 }
-            } else if let Some(hop) = self.hops.get_mut(usize::from(open.probe.ttl).saturating_sub(1)) {
-                hop.series.give_up();
+            } else {
+                self.give_up(open.probe.ttl);
             }
+        }
+    }
+
+    fn give_up(&mut self, ttl: u8) {
+        if let Some(hop) = self.hops.get_mut(usize::from(ttl).saturating_sub(1)) {
+            hop.series.give_up();
         }
     }
 
