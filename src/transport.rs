@@ -51,7 +51,7 @@ pub use config::Kind;
 pub use connection::{Connection, ConnectionStats, LocalDrop, LocalDrops, Received, SendOutcome};
 pub use duplicates::{Duplicates, LOOKED_AT, MAX_PEERS, REMEMBERED, Seen};
 pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, EndpointStats, ServerSetup};
-pub use network::{BindError, DatagramSocket, Network, SocketCounters};
+pub use network::{ArrivalTimes, BindError, DatagramSocket, Network, SocketCounters};
 pub use packets::{PacketLog, STALL};
 pub use stream::{ControlReceiver, ControlSender, StreamError};
 pub use traffic::header;

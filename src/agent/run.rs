@@ -39,8 +39,8 @@ use crate::{
     store::worker::Worker,
     targets::{self, Targets},
     transport::{
-        self, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received, SendOutcome,
-        StreamRate,
+        self, ArrivalTimes, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received,
+        SendOutcome, StreamRate,
     },
 };
 
@@ -190,6 +190,7 @@ impl Agent {
             next_housekeeping: now,
             next_save: now,
             peers: Bytes::default(),
+            answered: Vec::new(),
             sleeps: SleepWatch::new(&*setup.machine.clock),
             machine: setup.machine,
         };
@@ -245,6 +246,8 @@ struct Main {
     next_save: Mono,
     /// IP bytes that peers' probes and their answers took.
     peers: Bytes,
+    /// The edges to which an answer went in this turn.
+    answered: Vec<EdgeId>,
     sleeps: SleepWatch,
 }
 
@@ -263,7 +266,8 @@ impl Main {
         self.core.disk_ready();
         let mut wakeup = clock.mono();
         loop {
-            self.execute(&answers_out);
+            self.execute(&answers_out).await;
+            self.answered.clear();
             let mut woke = false;
             tokio::select! {
                 biased;
@@ -274,6 +278,7 @@ impl Main {
                     let mut only_datagrams = self.event(event);
                     // Whatever came with it, before the next look at the clock.
                     while let Ok(event) = events.try_recv() {
+                        self.execute(&answers_out).await;
                         only_datagrams &= self.event(event);
                     }
                     // Most turns: a datagram makes nothing due before the next step of the grid.
@@ -313,7 +318,7 @@ impl Main {
         }
         self.looking.stop();
         self.core.goodbye("stopping");
-        self.execute(&answers_out);
+        self.execute(&answers_out).await;
         // The goodbye goes out with the close of the stream's connection; give it a moment.
         crate::clock::sleep(&*clock, Duration::from_millis(50)).await;
         self.dialers.clear();
@@ -406,7 +411,7 @@ impl Main {
     }
 
     /// Does what the state machine asked for.
-    fn execute(&mut self, answers: &mpsc::UnboundedSender<Answer>) {
+    async fn execute(&mut self, answers: &mpsc::UnboundedSender<Answer>) {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Control(edge, message) => {
@@ -424,6 +429,12 @@ impl Main {
                     datagram,
                 } => {
                     if let Some(open) = self.connections.get(&edge) {
+                        if self.answered.contains(&edge) {
+                            // After a stall there are many, and each is to have a packet of its own.
+                            open.connection.transmitted().await;
+                        } else {
+                            self.answered.push(edge);
+                        }
                         self.peers = self.peers + answered(&open.connection, asked, datagram.len());
                         let _ = open.connection.send_datagram(datagram.into());
                     }
@@ -483,7 +494,8 @@ impl Main {
         match ask {
             Ask::Status(answer) => {
                 let now = self.now();
-                let report = super::status::report(&self.core, &self.subject, now);
+                let mut report = super::status::report(&self.core, &self.subject, now);
+                report.arrival_times = ArrivalTimes::of(&self.endpoint.stats().sockets);
                 let _ = answer.send(report);
             }
             Ask::Pace(every) => {

@@ -11,6 +11,7 @@ use crate::{
     api::model::{Surroundings, Trace, TrafficStatus},
     reporting::{About, route_from},
     surroundings::{shown, shown_trace},
+    transport::ArrivalTimes,
 };
 
 /// The agent's own view, as JSON.
@@ -33,6 +34,9 @@ pub struct AgentReport {
     /// This machine's wall clock less the controller's time; absent until that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_off_ms: Option<f64>,
+    /// Who says when packets came here; absent before any has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrival_times: Option<ArrivalTimes>,
     /// What it may send and get, and did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficStatus>,
@@ -142,6 +146,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         reports_acknowledged: core.counters.acknowledged,
         answered: core.counters.answered,
         refused: core.counters.refused + core.counters.malformed,
+        arrival_times: None,
         traffic: Some(TrafficStatus::from(&core.traffic())),
         clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),
         surroundings: around

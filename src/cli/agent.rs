@@ -16,6 +16,7 @@ use crate::{
     config::Config,
     daemon::{self, AgentQuestion, AgentService, ask_agent, default_data},
     store::records::Service,
+    transport::ArrivalTimes,
 };
 
 #[derive(Debug, clap::Args)]
@@ -165,6 +166,9 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
     })?;
     if let Some(off) = report.clock_off_ms.filter(|off| off.abs() > 2_000.0) {
         output::line(format!("this machine's clock is off by {:.0} s", off / 1e3))?;
+    }
+    if report.arrival_times == Some(ArrivalTimes::Program) {
+        output::line("arrivals are timed by the program: the kernel stamps no packets here")?;
     }
     if let Some(traffic) = &report.traffic {
         output::line(output::traffic(traffic))?;

@@ -58,6 +58,8 @@ pub struct Books {
     /// The end of the window that the last slot is in.
     last_window_end: Mono,
     stalls: StallWatch,
+    /// How often this machine's clock has stepped.
+    clock_steps: u32,
     sums: Sums,
     recent: VecDeque<u32>,
     rng: StdRng,
@@ -118,6 +120,7 @@ impl Books {
             ask_at: now,
             last_window_end: now,
             stalls: StallWatch::default(),
+            clock_steps: 0,
             sums: Sums::default(),
             recent: VecDeque::new(),
             rng,
@@ -133,12 +136,19 @@ impl Books {
     fn open(&mut self, first_seq: u32) -> SessionId {
         let number = self.sessions.back().map_or(0, |s| s.number + 1);
         let id = SessionId(self.rng.random());
-        self.sessions.push_back(Session {
-            number,
-            probing: ProbeSession::new(id, first_seq, self.config),
-        });
+        let mut probing = ProbeSession::new(id, first_seq, self.config);
+        probing.clock_stepped(self.clock_steps);
+        self.sessions.push_back(Session { number, probing });
         self.connected = true;
         id
+    }
+
+    /// This machine's monotonic clock has stepped against others: it slept.
+    pub fn clock_stepped(&mut self) {
+        self.clock_steps += 1;
+        for session in &mut self.sessions {
+            session.probing.clock_stepped(self.clock_steps);
+        }
     }
 
     /// The connection is over; its last `unsent` probes never left this machine.
@@ -243,7 +253,7 @@ impl Books {
     /// Takes a datagram. What is no echo of ours is ignored.
     pub fn datagram(&mut self, arrival: impl Into<Arrival>, datagram: &[u8]) {
         if let Ok(echo) = LinkEcho::parse(datagram) {
-            self.echo(arrival.into(), &echo, |session, arrival| {
+            self.echo(arrival.into(), &echo, true, |session, arrival| {
                 session.on_link_echo(arrival, &echo)
             });
         }
@@ -251,7 +261,9 @@ impl Books {
 
     /// Takes an answer of a STAMP reflector.
     pub fn stamp(&mut self, arrival: impl Into<Arrival>, stamp: &StampEcho) {
-        self.echo(arrival.into(), &stamp.echo, |session, arrival| {
+        // Without a count of what came to it, a reflector's order is not known.
+        let in_order = stamp.counted;
+        self.echo(arrival.into(), &stamp.echo, in_order, |session, arrival| {
             session.on_stamp_echo(arrival, stamp)
         });
     }
@@ -260,6 +272,7 @@ impl Books {
         &mut self,
         arrival: Arrival,
         echo: &LinkEcho,
+        in_order: bool,
         take: impl FnOnce(&mut ProbeSession, Arrival) -> EchoOutcome,
     ) {
         let arrival = self.stalls.judge(arrival, self.next_slot());
@@ -269,9 +282,9 @@ impl Books {
         };
         let number = session.number;
         let fate = match take(&mut session.probing, arrival) {
-            EchoOutcome::Sample(sample) => {
-                Fate::Echoed(Raw::of(number, arrival.at, echo, &sample).map(|r| (sample, r)))
-            }
+            EchoOutcome::Sample(sample) => Fate::Echoed(
+                Raw::of(number, self.clock_steps, arrival.at, echo, &sample).map(|r| (sample, r)),
+            ),
             EchoOutcome::Excluded => Fate::Echoed(None),
             EchoOutcome::Late { .. } => Fate::Late,
             EchoOutcome::Duplicate | EchoOutcome::Stale | EchoOutcome::Unknown => return,
@@ -281,7 +294,9 @@ impl Books {
             return;
         };
         sent.fate = fate;
-        self.sums.order.echo(number, echo.seq, &echo.body);
+        if in_order {
+            self.sums.order.echo(number, echo.seq, &echo.body);
+        }
         if let Fate::Echoed(Some((sample, _))) = fate {
             if self.recent.len() == RECENT {
                 self.recent.pop_front();
@@ -421,7 +436,7 @@ impl Books {
             return Ok(());
         }
         self.sums.window(window);
-        let mut raws = Vec::new();
+        let (mut measured_here, mut raws) = (Vec::new(), Vec::new());
         while let Some(sent) = self.sent.front().copied() {
             if sent.session != number || sent.slot >= window.end() {
                 break;
@@ -433,13 +448,13 @@ impl Books {
                 Fate::Echoed(measured) => {
                     self.sums.bursts.push(false);
                     if let Some((sample, raw)) = measured {
-                        self.sums.sample(sent.slot, &sample, &raw)?;
+                        measured_here.push((sent.slot, sample));
                         raws.push(raw);
                     }
                 }
             }
         }
-        self.sums.one_ways.take(&mut raws)
+        self.sums.samples(&measured_here, &mut raws)
     }
 }
 

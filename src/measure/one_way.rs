@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use corridor_probes::{ClockConfig, ClockGraph, HistogramError, Mono, Offset, Sample, wire::LinkEcho};
+use corridor_probes::{
+    ClockConfig, ClockGraph, HistogramError, Mono, Observed, Offset, Sample, wire::LinkEcho,
+};
 
 use super::distribution::Distribution;
 
@@ -12,6 +14,8 @@ use super::distribution::Distribution;
 pub struct Clock {
     pub session: u64,
     pub name: u16,
+    /// How often it, or this machine's own, was seen to step.
+    pub steps: u32,
 }
 
 /// Raw differences of one probe, each `received − sent` on the clocks of the two ends, in µs.
@@ -26,14 +30,16 @@ pub struct Raw {
 }
 
 impl Raw {
-    /// Of the echo that came at `at` in one of our sessions; none where its times are not to be trusted.
-    pub fn of(session: u64, at: Mono, echo: &LinkEcho, sample: &Sample) -> Option<Self> {
+    /// Of the echo that came at `at` in one of our sessions, after this machine's clock had stepped so often;
+    /// none where its times are not to be trusted.
+    pub fn of(session: u64, steps: u32, at: Mono, echo: &LinkEcho, sample: &Sample) -> Option<Self> {
         Some(Self {
             at,
             within: Duration::from_micros(u64::from(sample.rtt_us) + u64::from(echo.body.residence_us)),
             clock: Clock {
                 session,
                 name: echo.body.clock(),
+                steps,
             },
             up_us: sample.up_us?,
             down_us: sample.down_us()?,
@@ -47,6 +53,8 @@ pub struct OneWays {
     /// `None` is this machine's clock.
     graph: ClockGraph<Option<Clock>>,
     newest: Option<Clock>,
+    /// Steps that samples have shown.
+    steps: u32,
     pub up: Distribution,
     pub down: Distribution,
     /// The largest bound of any of them.
@@ -59,6 +67,7 @@ impl OneWays {
         Self {
             graph: ClockGraph::new(ClockConfig::default()),
             newest: None,
+            steps: 0,
             up: Distribution::new(),
             down: Distribution::new(),
             bound_us: None,
@@ -67,23 +76,24 @@ impl OneWays {
     }
 
     /// Takes the samples of about a second together: what a later one tells of the clocks holds for
-    /// those before it as well.
+    /// those before it as well. Where they show that a clock stepped, those after it are of another one, by
+    /// which they are called from then on.
     pub fn take(&mut self, samples: &mut [Raw]) -> Result<(), HistogramError> {
-        samples.sort_by_key(|s| s.at);
-        for s in &*samples {
-            let there = Some(s.clock);
-            if self.newest != there
-                && let Some(old) = self.newest.replace(s.clock)
-            {
-                self.graph.forget(Some(old));
+        let mut arrived: Vec<usize> = (0..samples.len()).collect();
+        arrived.sort_by_key(|&i| samples[i].at);
+        for &i in &arrived {
+            let s = &mut samples[i];
+            s.clock.steps += self.steps;
+            if self.observe(s) == Observed::ClockStep {
+                self.steps += 1;
+                s.clock.steps += 1;
+                self.observe(s);
             }
-            self.graph.observe(None, there, s.up_us, s.at, s.within);
-            self.graph.observe(there, None, s.down_us, s.at, s.within);
         }
-        let (Some(last), Some(there)) = (samples.last(), self.newest) else {
+        let (Some(&last), Some(there)) = (arrived.last(), self.newest) else {
             return Ok(());
         };
-        let relation = self.graph.between(None, Some(there), last.at);
+        let relation = self.graph.between(None, Some(there), samples[last].at);
         for s in &*samples {
             // Of a clock that is gone nothing is known any more.
             let Some(relation) = relation.filter(|_| s.clock == there) else {
@@ -98,6 +108,19 @@ impl OneWays {
         Ok(())
     }
 
+    fn observe(&mut self, s: &Raw) -> Observed {
+        let there = Some(s.clock);
+        if self.newest != there
+            && let Some(old) = self.newest.replace(s.clock)
+        {
+            self.graph.forget(Some(old));
+        }
+        match self.graph.observe(None, there, s.up_us, s.at, s.within) {
+            Observed::Consistent => self.graph.observe(there, None, s.down_us, s.at, s.within),
+            step => step,
+        }
+    }
+
     /// How far the edge's monotonic clock was ahead of this machine's at the last sample, in µs.
     pub fn offset_us(&self) -> Option<i64> {
         self.last.map(Offset::estimate_us)
@@ -108,7 +131,11 @@ impl OneWays {
 mod tests {
     use super::*;
 
-    const CLOCK: Clock = Clock { session: 0, name: 1 };
+    const CLOCK: Clock = Clock {
+        session: 0,
+        name: 1,
+        steps: 0,
+    };
 
     fn raw(at_ms: i64, clock: Clock, offset: i64, up: i64, down: i64) -> Raw {
         Raw {
@@ -153,6 +180,29 @@ mod tests {
         assert_eq!(ways.offset_us(), Some(-1_000_000));
         assert!(ways.bound_us.unwrap() <= 15, "{:?}", ways.bound_us);
         assert_eq!(ways.up.figures().unwrap().max, 0.01);
+    }
+
+    #[test]
+    fn a_step_within_a_batch_makes_another_clock_of_it() {
+        let mut ways = OneWays::new();
+        let mut batch = |from: i64| {
+            let offset = |i| if i < 25 { 0 } else { 1_000_000 };
+            let mut samples: Vec<_> = (from..from + 50)
+                .map(|i| raw(i * 20, CLOCK, offset(i), 10_000, 10_000))
+                .collect();
+            ways.take(&mut samples).unwrap();
+            samples.iter().map(|s| s.clock.steps).collect::<Vec<_>>()
+        };
+        assert_eq!(batch(0), [[0; 25], [1; 25]].concat());
+        assert_eq!(batch(50), [1; 50], "and so it stays");
+        let figures = [ways.up.figures().unwrap(), ways.down.figures().unwrap()];
+        assert!(
+            figures
+                .iter()
+                .all(|f| (f.min - 10.0).abs() < 0.1 && (f.max - 10.0).abs() < 0.1),
+            "{figures:?}"
+        );
+        assert!((ways.offset_us().unwrap() - 1_000_000).abs() <= 10_001);
     }
 
     #[test]

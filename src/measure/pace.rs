@@ -5,13 +5,14 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use corridor_probes::{HistogramError, Mono};
 
 use super::{books::Books, progress::Progress};
-use crate::clock::Clock;
+use crate::clock::{Clock, SleepWatch};
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(200);
 
 pub(super) struct Pace {
     clock: Arc<dyn Clock>,
+    sleeps: SleepWatch,
     next_progress: Mono,
     wakeup: Mono,
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -22,6 +23,7 @@ impl Pace {
         let now = clock.mono();
         Self {
             clock: clock.clone(),
+            sleeps: SleepWatch::new(&**clock),
             next_progress: now,
             wakeup: now,
             timer: clock.sleep_finely_until(now),
@@ -34,6 +36,7 @@ impl Pace {
         books: &mut Books,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<bool, HistogramError> {
+        self.notice_sleep(books);
         let now = self.clock.mono();
         books.close_windows(now)?;
         if books.is_over(now) {
@@ -49,6 +52,14 @@ impl Pace {
             self.timer = self.clock.sleep_finely_until(next);
         }
         Ok(false)
+    }
+
+    /// To be called before anything that came is looked at: it may have come while the machine slept.
+    pub(super) fn notice_sleep(&mut self, books: &mut Books) {
+        if let Some(slept) = self.sleeps.slept(&*self.clock) {
+            tracing::info!(?slept, "this machine slept");
+            books.clock_stepped();
+        }
     }
 
     /// Until the next turn must come. Cancel-safe.

@@ -7,6 +7,7 @@ use std::{io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use corridor_probes::{HistogramError, Mono, wire::LinkProbe};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +21,8 @@ use crate::{
     machine::Machine,
     proto,
     transport::{
-        BindError, CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError, EndpointSetup, Kind,
-        Received, SendOutcome,
+        ArrivalTimes, BindError, CloseCode, Closed, ConnectError, Connection, Endpoint, EndpointError,
+        EndpointSetup, Kind, Received, SendOutcome,
     },
 };
 
@@ -33,6 +34,12 @@ const MTU_PATIENCE: Duration = Duration::from_secs(3);
 const MTU_LOOK: Duration = Duration::from_millis(20);
 /// Between attempts to connect again.
 const RECONNECT: Duration = Duration::from_millis(500);
+/// A handshake sends again after 1, 2 and 4 s. Where losses come in runs another one, which begins anew beside
+/// it, is through sooner.
+const BESIDE: Duration = Duration::from_secs(3);
+/// So many at once.
+const HANDSHAKES: usize = 3;
+
 /// How the edge is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
@@ -74,6 +81,8 @@ pub enum RunError {
     Tls(#[from] TlsError),
     #[error("nothing answers at {0}")]
     Silent(Address),
+    #[error("{0} answers, but no handshake comes to its end: most packets are lost on the way")]
+    Unfinished(Address),
     #[error("{0} does not allow open probing")]
     NotOpen(Address),
     #[error("{0} is not the edge with this fingerprint: its certificate is another one")]
@@ -129,6 +138,7 @@ pub async fn run(
     dialler.endpoint.close(CloseCode::Done, "").await;
     let mut summary = books.finish()?;
     summary.duplicates_down = dialler.duplicates();
+    summary.arrival_times = dialler.arrival_times();
     Ok(summary)
 }
 
@@ -164,10 +174,8 @@ async fn open(
     });
     let connected = tokio::select! {
         biased;
-        connected = dialler.dial() => connected.map_err(|e| refused(target, e))?,
-        () = clock::sleep(&*machine.clock, target.patience) => {
-            return Err(RunError::Silent(target.address.clone()));
-        }
+        connected = dialler.persist(&*machine.clock) => connected.map_err(|e| refused(&dialler, target, e))?,
+        () = clock::sleep(&*machine.clock, target.patience) => return Err(dialler.in_vain(target)),
     };
     let deadline = machine.clock.mono() + MTU_PATIENCE;
     loop {
@@ -184,7 +192,7 @@ async fn open(
 }
 
 /// What an attempt's end says of the edge. The most telling of several addresses counts.
-fn refused(target: &Target, error: ConnectError) -> RunError {
+fn refused(dialler: &Dialler, target: &Target, error: ConnectError) -> RunError {
     /// RFC 8446 §6.2 and RFC 7301 §3.2.
     const NO_APPLICATION_PROTOCOL: u8 = 120;
     const CERTIFICATES: std::ops::RangeInclusive<u8> = 42..=49;
@@ -208,7 +216,7 @@ fn refused(target: &Target, error: ConnectError) -> RunError {
     } else if alerts().any(|a| a == NO_APPLICATION_PROTOCOL) {
         RunError::NotOpen(address)
     } else if attempts.iter().all(|(_, closed)| *closed == Closed::TimedOut) {
-        RunError::Silent(address)
+        dialler.in_vain(target)
     } else {
         RunError::Connect {
             address,
@@ -236,10 +244,45 @@ impl Dialler {
         Ok(connection)
     }
 
+    /// The same, not by one handshake alone.
+    async fn persist(&self, clock: &dyn Clock) -> Result<Connection, ConnectError> {
+        let mut under_way: FuturesUnordered<_> = std::iter::once(self.dial()).collect();
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = under_way.next() => match ended {
+                    Err(_) if !under_way.is_empty() => {}
+                    ended => return ended,
+                },
+                () = clock::sleep(clock, BESIDE), if under_way.len() < HANDSHAKES => under_way.push(self.dial()),
+            }
+        }
+    }
+
+    /// Why there is no connection after all that time.
+    fn in_vain(&self, target: &Target) -> RunError {
+        let heard = self
+            .endpoint
+            .stats()
+            .sockets
+            .iter()
+            .any(|s| s.stamped + s.unstamped > 0);
+        let address = target.address.clone();
+        if heard {
+            RunError::Unfinished(address)
+        } else {
+            RunError::Silent(address)
+        }
+    }
+
     /// Packets that came twice, where the sockets look.
     fn duplicates(&self) -> Option<u64> {
         let stats = self.endpoint.stats();
         stats.sockets.iter().map(|s| s.duplicates).sum()
+    }
+
+    fn arrival_times(&self) -> Option<ArrivalTimes> {
+        ArrivalTimes::of(&self.endpoint.stats().sockets)
     }
 
     /// Packets that the system has refused to send.
@@ -299,7 +342,10 @@ impl Driver {
                     stopping = true;
                     self.books.stop();
                 }
-                event = self.link.next() => self.event(event),
+                event = self.link.next() => {
+                    pace.notice_sleep(&mut self.books);
+                    self.event(event);
+                }
                 () = pace.due() => {}
             }
         }

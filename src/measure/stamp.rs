@@ -24,6 +24,7 @@ use crate::{
     clock::Clock,
     machine::Machine,
     stamp::{Civil, StampKey, StampSocket, mode},
+    transport::ArrivalTimes,
 };
 
 /// Which reflector to measure the way to.
@@ -80,6 +81,7 @@ pub async fn run_stamp(
     };
     driver.run(stop, progress).await?;
     let mut summary = driver.books.finish()?;
+    summary.arrival_times = Some(ArrivalTimes::Program);
     summary.reflector = driver.echoes.kind();
     Ok(StampMeasured {
         summary,
@@ -133,6 +135,7 @@ impl Driver {
                     self.books.stop();
                 }
                 received = self.socket.receive() => {
+                    pace.notice_sleep(&mut self.books);
                     let at = self.clock.mono();
                     match received {
                         Ok(batch) if batch.from == self.to => {

@@ -17,6 +17,7 @@ use super::{
     variation::{PdvFigures, Variation},
     voice::{self, DelayFrom, Direction, Voice},
 };
+use crate::transport::ArrivalTimes;
 
 /// A distribution in ms.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -120,6 +121,9 @@ pub struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discarded: Option<f64>,
     pub codec: &'static str,
+    /// Who says when answers came here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrival_times: Option<ArrivalTimes>,
     /// Packets that the network delivered here twice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicates_down: Option<u64>,
@@ -216,8 +220,17 @@ impl Sums {
         self.jitter_down_us = window.jitter_down_us.or(self.jitter_down_us);
     }
 
-    /// Takes the next sample in the order of sending.
-    pub fn sample(&mut self, slot: Mono, sample: &Sample, raw: &Raw) -> Result<(), HistogramError> {
+    /// Takes the samples of the next window in the order of sending, each with when its slot was.
+    pub fn samples(&mut self, samples: &[(Mono, Sample)], raws: &mut [Raw]) -> Result<(), HistogramError> {
+        // First of all: it finds out where a clock has stepped.
+        self.one_ways.take(raws)?;
+        for ((slot, sample), raw) in samples.iter().zip(&*raws) {
+            self.sample(*slot, sample, raw)?;
+        }
+        Ok(())
+    }
+
+    fn sample(&mut self, slot: Mono, sample: &Sample, raw: &Raw) -> Result<(), HistogramError> {
         self.rtt.record(sample.rtt_us.into())?;
         self.up.push(raw.clock, sample.seq, slot, raw.up_us)?;
         self.down.push(raw.clock, sample.seq, slot, raw.down_us)?;
@@ -281,6 +294,7 @@ impl Sums {
             jitter_buffer_ms: heard.map(|h| ms(h.buffer.as_secs_f64() * 1e6)),
             discarded: heard.map(|h| (h.discarded * 1e4).round() / 1e4),
             codec: codec.name,
+            arrival_times: None,
             duplicates_down: None,
             profile: None,
             codec_provisional: codec.provisional,

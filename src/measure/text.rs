@@ -9,6 +9,7 @@ use super::{
     summary::{Figures, Summary},
     voice::DelayFrom,
 };
+use crate::transport::ArrivalTimes;
 
 const WIDTH: usize = 80;
 const LABEL: usize = 10;
@@ -60,6 +61,10 @@ pub fn report(s: &Summary) -> String {
             format!("{} down{}", s.reordered_down, extent(s.reorder_extent_down)),
         ],
     );
+    if s.arrival_times == Some(ArrivalTimes::Program) {
+        let told = "when this program read: the kernel stamps no packets here";
+        items(&mut out, "arrivals", &[told.to_owned()]);
+    }
     if let Some(twice) = s.duplicates_down.filter(|&n| n > 0) {
         items(&mut out, "doubled", &[format!("{twice} packets came twice")]);
     }
@@ -289,6 +294,7 @@ mod tests {
             jitter_buffer_ms: Some(ms),
             discarded: Some(1.0),
             codec: "opus-nb-11k",
+            arrival_times: Some(ArrivalTimes::Program),
             duplicates_down: Some(n.into()),
             profile: None,
             codec_provisional: true,
@@ -334,6 +340,7 @@ mod tests {
             pdv_down_p99_ms: None,
             pdv_up_p999_ms: None,
             pdv_down_p999_ms: None,
+            arrival_times: None,
             duplicates_down: None,
             reorder_extent_up: None,
             reorder_extent_down: None,

@@ -105,8 +105,12 @@ impl Variation {
 mod tests {
     use super::*;
 
-    const A: Clock = Clock { session: 0, name: 1 };
-    const B: Clock = Clock { session: 0, name: 2 };
+    const A: Clock = Clock {
+        session: 0,
+        name: 1,
+        steps: 0,
+    };
+    const B: Clock = Clock { name: 2, ..A };
 
     /// Clock, number, second of its slot, raw delay in µs.
     type Packet = (Clock, u64, i64, i64);

@@ -3,6 +3,7 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::packets::PacketLog;
@@ -44,9 +45,35 @@ pub struct SocketCounters {
     pub receive_overflows: Option<u64>,
     /// Packets that the network delivered twice; `None` where nobody looks.
     pub duplicates: Option<u64>,
+    /// Packets whose arrival the kernel stamped, and those without such a stamp, or with one that cannot be
+    /// believed.
+    pub stamped: u64,
+    pub unstamped: u64,
     /// The buffers that the system granted, in bytes, by its own accounting.
     pub receive_buffer: Option<usize>,
     pub send_buffer: Option<usize>,
+}
+
+/// Who says when a packet came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArrivalTimes {
+    /// The kernel, as it took the packet in.
+    Kernel,
+    /// The program, when it read it: stalls of this machine are in it, as far as nothing else shows them.
+    Program,
+}
+
+impl ArrivalTimes {
+    /// Of most packets of these sockets; `None` before any has come.
+    pub fn of(sockets: &[SocketCounters]) -> Option<Self> {
+        let sum = |of: fn(&SocketCounters) -> u64| sockets.iter().map(of).sum::<u64>();
+        match (sum(|s| s.stamped), sum(|s| s.unstamped)) {
+            (0, 0) => None,
+            (stamped, unstamped) if stamped < unstamped => Some(Self::Program),
+            _ => Some(Self::Kernel),
+        }
+    }
 }
 
 /// Why a socket could not be bound.

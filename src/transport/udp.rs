@@ -109,6 +109,8 @@ struct UdpSocket {
     stamps: KernelTime,
     log: OnceLock<Arc<PacketLog>>,
     duplicates: Mutex<Duplicates>,
+    stamped: AtomicU64,
+    unstamped: AtomicU64,
     send_errors: AtomicU64,
     last_send_error: AtomicI32,
     send_too_big: AtomicU64,
@@ -123,6 +125,8 @@ impl UdpSocket {
             clock,
             log: OnceLock::new(),
             duplicates: Mutex::default(),
+            stamped: AtomicU64::new(0),
+            unstamped: AtomicU64::new(0),
             send_errors: AtomicU64::new(0),
             last_send_error: AtomicI32::new(0),
             send_too_big: AtomicU64::new(0),
@@ -142,7 +146,13 @@ impl UdpSocket {
         let reading = self.stamps.read(&*self.clock);
         for meta in received {
             let at = meta.timestamp.and_then(|stamp| reading.mono(stamp));
+            let count = if at.is_some() {
+                &self.stamped
+            } else {
+                &self.unstamped
+            };
             for len in packet_lens(meta.len, Some(meta.stride)) {
+                count.fetch_add(1, Ordering::Relaxed);
                 log.received(meta.addr, len, at, reading.now());
             }
         }
@@ -262,6 +272,8 @@ impl DatagramSocket for UdpSocket {
                     .unwrap_or_else(PoisonError::into_inner)
                     .duplicates(),
             ),
+            stamped: self.stamped.load(Ordering::Relaxed),
+            unstamped: self.unstamped.load(Ordering::Relaxed),
             receive_buffer: socket.recv_buffer_size().ok(),
             send_buffer: socket.send_buffer_size().ok(),
         }

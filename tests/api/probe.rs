@@ -127,7 +127,14 @@ fn one_json_object_with_every_name_that_is_known() {
     for name in ["codec_source", "mouth_to_ear_from"] {
         assert!(json[name].is_string(), "{name} in {json}");
     }
+    let times = if cfg!(target_os = "linux") {
+        "kernel"
+    } else {
+        "program"
+    };
+    assert_eq!(json["arrival_times"], times);
     let others = [
+        "arrival_times",
         "codec",
         "codec_provisional",
         "codec_source",

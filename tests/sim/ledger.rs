@@ -20,6 +20,7 @@ struct Measured {
     summary: Summary,
     up: Lengths,
     down: Lengths,
+    took: Duration,
 }
 
 /// Probes the edge `e` a hundred times a second for so many slots, while `trouble` happens.
@@ -67,13 +68,20 @@ where
         };
         let plan = Plan::new(INTERVAL, Some(slots), None, Some(SIZE), OPUS_NB).unwrap();
         let troubled = tokio::task::spawn_local(trouble(world, prober.clone()));
+        let began = machine.clock.mono();
         let summary = run(&machine, &target, plan, &Stop::default(), &mut |_| {})
             .await
             .unwrap();
+        let took = machine.clock.mono().since(began);
         let _world = troubled.await.unwrap();
         let of = |from, to| network.counters(from, to).lengths(AROUND);
         let (up, down) = (of(&prober, &edge), of(&edge, &prober));
-        Measured { summary, up, down }
+        Measured {
+            summary,
+            up,
+            down,
+            took,
+        }
     })
 }
 
@@ -219,4 +227,29 @@ fn reordered_packets_are_counted_as_the_network_counts_them() {
     assert_eq!(u64::from(s.reordered_up), m.up.reordered, "{s:?}");
     assert!(matches!(s.reorder_extent_up, Some(3..=8)), "{s:?}");
     assert_eq!(s.reordered_down, 0, "{s:?}");
+}
+
+#[test]
+fn a_handshake_whose_answers_are_lost_is_begun_anew_beside_it() {
+    let m = measure(100, |world, prober| async move {
+        let edge = world.host("e").unwrap().clone();
+        for loss in [Loss::Random(1.0), Loss::None] {
+            for (from, to) in [(&prober, &edge), (&edge, &prober)] {
+                world.network().update(from, to, |s| s.loss = loss);
+            }
+            if loss != Loss::None {
+                pause(Duration::from_millis(3_500)).await;
+            }
+        }
+        world
+    });
+    assert_eq!(
+        (m.summary.received, m.summary.unconnected),
+        (100, 0),
+        "{:?}",
+        m.summary
+    );
+    // Sent again after 1, 2 and 4 s, the first one alone would come to its end after 7 s; probes and their
+    // last echoes take 3 s.
+    assert!(m.took < Duration::from_millis(9_000), "{:?}", m.took);
 }

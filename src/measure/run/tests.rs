@@ -247,3 +247,19 @@ async fn stops_early_with_what_there_is() {
         .unwrap_err();
     assert!(matches!(error, RunError::Interrupted(_)), "{error}");
 }
+
+#[tokio::test]
+async fn who_answers_something_else_is_not_silent() {
+    let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut target = target(other.local_addr().unwrap(), Trust::Anyone);
+    target.patience = 300 * MS;
+    let answers = tokio::spawn(async move {
+        let mut buffer = [0; 2_000];
+        while let Ok((_, from)) = other.recv_from(&mut buffer).await {
+            let _ = other.send_to(b"what is this?", from).await;
+        }
+    });
+    let error = measured(&target, plan(1, 23)).await.unwrap_err();
+    answers.abort();
+    assert!(matches!(error, RunError::Unfinished(_)), "{error}");
+}
