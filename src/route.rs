@@ -12,11 +12,13 @@
 //! | which does the agent use right now | `live.rs` |
 //! | which legs has a class, and where does it meet | `classes.rs`, `hub.rs` |
 //! | what is a leg's share of the budget | `budget.rs` |
+//! | what is a budget on one way judged on | `directions.rs` |
 //! | how is a class doing, and why | `health.rs` |
 
 pub mod budget;
 pub mod classes;
 pub mod defaults;
+pub mod directions;
 pub mod engine;
 pub mod estimate;
 pub mod health;

@@ -169,6 +169,8 @@ impl Legs {
             version: plan.version,
             routes: new.routes,
             budget: Duration::from_micros(u64::from(plan.budget_us)),
+            one_way: plan.budget_one_way,
+            added: new.added,
         };
         let events = leg.live.set_plan(now, &live);
         events
@@ -419,6 +421,8 @@ fn is_overdue(route: Route, now: Mono, entry: Option<&Edge>, prober: &Prober<Key
 struct Understood {
     far_agent: Option<AgentId>,
     routes: Vec<Route>,
+    /// Of each route, see [`LivePlan::added`].
+    added: Vec<Duration>,
     edges: BTreeMap<EdgeId, proto::EdgeInfo>,
 }
 
@@ -428,9 +432,15 @@ fn understood(plan: &proto::Plan) -> Option<Understood> {
         far_end::Of::Agent(id) => Some(AgentId(*id)),
         far_end::Of::Target(_) | far_end::Of::Hub(_) => None,
     };
-    let routes: Option<Vec<_>> = plan.routes.iter().take(MAX_ROUTES).map(route_from).collect();
-    let mut routes = routes?;
-    routes.retain(|r| !r.is_direct());
+    let added = |i| Duration::from_millis(plan.added_ms.get(i).copied().unwrap_or(0).into());
+    let (mut routes, mut of_routes) = (Vec::new(), Vec::new());
+    for (i, route) in plan.routes.iter().take(MAX_ROUTES).enumerate() {
+        let route = route_from(route)?;
+        if !route.is_direct() {
+            routes.push(route);
+            of_routes.push(added(i));
+        }
+    }
     let edges = plan
         .edges
         .iter()
@@ -439,6 +449,7 @@ fn understood(plan: &proto::Plan) -> Option<Understood> {
     Some(Understood {
         far_agent,
         routes,
+        added: of_routes,
         edges,
     })
 }

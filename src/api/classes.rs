@@ -112,6 +112,7 @@ pub fn from_record(record: &ClassRecord) -> ClassStatus {
         began: text(record.began),
         ended: text(record.ended),
         rtt_ms: None,
+        one_way_ms: None,
         participants: record
             .participants
             .iter()

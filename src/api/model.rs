@@ -250,6 +250,18 @@ pub struct UnmeasuredReason {
     pub why: String,
 }
 
+/// A delay as it is held against a budget on one way.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OneWay {
+    /// Of the worse direction: the estimate, and `error` on top. Half of the round trip without `error`.
+    pub p50: f64,
+    pub p95: f64,
+    /// How far the estimates may be off; absent if by more than a fifth of the class's budget, or if nobody
+    /// knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
+}
+
 /// How a participant, or a class, is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -294,6 +306,9 @@ pub struct ClassStatus {
     /// Worst teacher–student round trip.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Rtt>,
+    /// The same, as it is judged where the budget is on one way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way_ms: Option<OneWay>,
     pub participants: Vec<ParticipantStatus>,
 }
 
@@ -328,6 +343,9 @@ pub struct LegStatus {
     pub in_use_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<Rtt>,
+    /// The same, as it is judged where the budget is on one way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way_ms: Option<OneWay>,
     /// Share lost on the route in use, both directions; absent until a window of it has closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     api::model::{
-        ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, ParticipantTimeline, Point,
+        ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, OneWay, ParticipantTimeline, Point,
         TargetStatus, Timeline, Trace,
     },
     store::records::{BudgetOn, Outcome, Protect, Role},
@@ -194,14 +194,15 @@ impl Args {
                     return output::json(&classes);
                 }
                 output::line(output::table(
-                    ["ID", "STATE", "QUALITY", "RTT p95", "BUDGET", "PEOPLE", "TO"],
+                    ["ID", "STATE", "QUALITY", "p95", "BUDGET", "PEOPLE", "TO"],
                     classes.into_iter().map(|c| {
+                        let budget = budget(&c);
                         [
                             c.id,
                             format!("{:?}", c.state).to_lowercase(),
                             quality(c.quality),
-                            output::ms(c.rtt_ms.map(|r| r.p95)),
-                            output::ms(Some(c.budget_ms)),
+                            output::ms(c.one_way_ms.map(|o| o.p95).or(c.rtt_ms.map(|r| r.p95))),
+                            budget,
                             c.participants.len().to_string(),
                             c.target
                                 .or(c.hub.map(|h| format!("hub {h}")))
@@ -237,10 +238,26 @@ fn outcome_words(outcome: Outcome) -> String {
     .to_owned()
 }
 
+fn budget(class: &ClassStatus) -> String {
+    let ms = output::ms(Some(class.budget_ms));
+    match class.budget_on {
+        BudgetOn::RoundTrip => ms,
+        BudgetOn::OneWay => format!("{ms} (one way)"),
+    }
+}
+
+fn one_way(judged: &OneWay) -> String {
+    let p95 = output::ms(Some(judged.p95));
+    match judged.error {
+        Some(error) => format!("p95 {p95} ms in the worse direction, {error:.1} ms of doubt included"),
+        None => format!("p95 {p95} ms, as half of the round trip"),
+    }
+}
+
 fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
     let class = &timeline.class;
     output::line(format!(
-        "class {}: {}{}, {}, budget {} ms",
+        "class {}: {}{}, {}, budget {} ms{}",
         class.id,
         format!("{:?}", class.state).to_lowercase(),
         class
@@ -248,6 +265,10 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
             .map_or_else(String::new, |o| format!(" ({})", outcome_words(o))),
         quality(class.quality),
         class.budget_ms,
+        match class.budget_on {
+            BudgetOn::RoundTrip => "",
+            BudgetOn::OneWay => " one way",
+        },
     ))?;
     if let Some(target) = &class.target {
         for link in &class.target_links {
@@ -272,6 +293,9 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                 output::percent(leg.loss),
                 leg.switches,
             ))?;
+            if let Some(judged) = &leg.one_way_ms {
+                output::line(format!("    one way  {}", one_way(judged)))?;
+            }
             if routes {
                 let since = leg.in_use_since.as_deref().map(clock);
                 let said = [since.map(|at| format!("since {at}")), leg.in_use_reason.clone()];

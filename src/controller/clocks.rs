@@ -13,7 +13,10 @@ use corridor_probes::{
     clock::{ClockConfig, ClockGraph, Relation, Settled},
 };
 
-use crate::store::records::Reporter;
+use crate::{
+    route::directions::{self, ClockName},
+    store::records::Reporter,
+};
 
 /// A clock of an edge: one per process, and a new one when the machine has slept ([`BootId::clock`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -152,15 +155,71 @@ impl Clocks {
         }
     }
 
+    /// How the clock `there` stands against `here`, of any two; none where nothing bounds it.
+    pub fn between(&self, here: ClockName, there: ClockName) -> Option<Relation> {
+        match (here, there) {
+            _ if here == there => Some(Relation::same(self.between.at())),
+            (ClockName::Edge { id: a, clock: at_a }, ClockName::Edge { id: b, clock: at_b }) => {
+                self.between.relation(EdgeClock(a, at_a), EdgeClock(b, at_b))
+            }
+            (ClockName::Agent { id, boot, steps }, ClockName::Edge { id: edge, clock }) => self.relation(
+                Reporter::Agent(id),
+                OwnClock { boot, steps },
+                EdgeClock(edge, clock),
+            ),
+            (ClockName::Edge { .. }, ClockName::Agent { .. }) => Some(self.between(there, here)?.turned()),
+            (ClockName::Agent { .. }, ClockName::Agent { id, boot, steps }) => {
+                let own = OwnClock { boot, steps };
+                let star = self.agents.get(&id).filter(|star| star.clock == own)?;
+                let at = self.between.at();
+                let by = |edge: EdgeClock| {
+                    let last = star.graph.between(Some(edge), None, at)?;
+                    let EdgeClock(id, clock) = edge;
+                    Some(self.between(here, ClockName::Edge { id, clock })?.then(last))
+                };
+                let mut ways = star.edges.values().filter_map(|&edge| by(edge));
+                let first = ways.next()?;
+                ways.try_fold(first, Relation::and)
+            }
+        }
+    }
+
     /// Forgets the clocks of agents that `keep` does not name.
     pub fn forget(&mut self, keep: impl Fn(AgentId) -> bool) {
         self.agents.retain(|&id, _| keep(id));
     }
 }
 
+impl directions::Clocks for Clocks {
+    fn relation(&self, here: ClockName, there: ClockName) -> Option<Relation> {
+        self.between(here, there)
+    }
+}
+
+impl EdgeClock {
+    pub fn name(self) -> ClockName {
+        ClockName::Edge {
+            id: self.0,
+            clock: self.1,
+        }
+    }
+}
+
 impl OwnClock {
     fn name(self) -> u16 {
         BootId(self.boot).clock(self.steps)
+    }
+
+    /// As that of who reports.
+    pub fn of(self, from: Reporter) -> ClockName {
+        match from {
+            Reporter::Agent(id) => ClockName::Agent {
+                id,
+                boot: self.boot,
+                steps: self.steps,
+            },
+            Reporter::Edge(id) => EdgeClock(id, self.name()).name(),
+        }
     }
 }
 

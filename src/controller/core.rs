@@ -451,7 +451,10 @@ impl Core {
     /// Turns what is known into plans; tells agents whose plans changed, and edges which pairs matter.
     fn replan(&mut self, now: Now) {
         self.tell_targets(now.wall);
-        let changes = self.planner.update(&self.classes, &self.agents, &self.edges, now);
+        let clocks = self.links.clocks();
+        let changes = self
+            .planner
+            .update(&self.classes, &self.agents, &self.edges, clocks, now);
         let mut agents = BTreeSet::new();
         for change in changes {
             agents.insert(change.agent);

@@ -270,6 +270,7 @@ mod tests {
             standbys: Vec::new(),
             budget: Duration::from_millis(200),
             budget_on: BudgetOn::RoundTrip,
+            added_ms: Vec::new(),
             reason: Reason::new(Cause::EdgeDown { edge: edge(2) }),
             no_disjoint: None,
         };

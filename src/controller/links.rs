@@ -16,6 +16,7 @@ use crate::{
     api::model::Rtt,
     proto::{self, window},
     reporting::route_from,
+    route::directions::ClockName,
     store::records::Reporter,
 };
 
@@ -174,6 +175,11 @@ impl Links {
         self.clocks.settle(Mono::from_micros(now.as_micros()));
     }
 
+    /// As of the last [`Self::settle_clocks`].
+    pub fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (Reporter, EdgeId, &Link)> {
         self.links.iter().map(|(&(from, edge), link)| (from, edge, link))
     }
@@ -291,6 +297,11 @@ fn seen(window: &proto::Window, ascending_rtts: &[u32]) -> Option<Seen> {
         down_at: at(window.raw_down_at_us),
         within: slowest + REPORTED_WITHIN + unsaid,
     })
+}
+
+/// The clocks between which a link's window was measured, the reporter's first.
+pub fn clocks_of(from: Reporter, boot: u64, edge: EdgeId, window: &proto::Window) -> [ClockName; 2] {
+    [own_clock(boot, window).of(from), edge_clock(edge, window).name()]
 }
 
 fn own_clock(boot: u64, window: &proto::Window) -> OwnClock {

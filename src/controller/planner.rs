@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use corridor_probes::{AgentId, EdgeId, Mono, Route, samples};
+use corridor_probes::{AgentId, EdgeId, Mono, Route, Sample, samples};
 
 use super::{
     agents::{Agent, Agents},
@@ -25,6 +25,7 @@ use crate::{
         FarEnd,
         classes::{Class, Member},
         defaults::STALE_MAX,
+        directions::Clocks,
         engine::{Engine, LegRecord, Plan, PlanChange},
         estimate::Observation,
         health::{ClassHealth, Health, LegNow, class_health},
@@ -69,6 +70,8 @@ pub struct Planner {
     settled_unheard: Mono,
     /// Agents that told of their links as they are now, since the start.
     told_now: BTreeSet<AgentId>,
+    /// Some live class has a budget on one way.
+    wants_directions: bool,
 }
 
 /// After a start, edges and agents come back one by one and nothing is measured yet: a plan made of what
@@ -111,6 +114,7 @@ impl Planner {
             settled: now + SETTLE,
             settled_unheard: now + SETTLE_UNHEARD,
             told_now: BTreeSet::new(),
+            wants_directions: false,
         }
     }
 
@@ -155,13 +159,16 @@ impl Planner {
                 }
                 _ => continue,
             };
-            let rtts: Vec<u32> = samples::decode(&window.samples)
-                .map(|samples| samples.into_iter().map(|s| s.rtt_us).collect())
-                .unwrap_or_default();
+            let samples = samples::decode(&window.samples).unwrap_or_default();
+            let at = now.mono - age;
+            if self.wants_directions {
+                self.observe_directions(from, report.boot, &key, window, at, &samples);
+            }
+            let rtts: Vec<u32> = samples.iter().map(|s| s.rtt_us).collect();
             self.links.observe(
                 key,
                 &Observation {
-                    at: now.mono - age,
+                    at,
                     length: Duration::from_millis(window.length_ms.into()),
                     every: Duration::from_millis(window.every_ms.into()),
                     rtt_us: &rtts,
@@ -174,8 +181,37 @@ impl Planner {
         }
     }
 
+    /// Takes what a link's window shows of each direction.
+    fn observe_directions(
+        &mut self,
+        from: Reporter,
+        boot: u64,
+        key: &LinkKey,
+        window: &proto::Window,
+        at: Mono,
+        samples: &[Sample],
+    ) {
+        let edge = match (key, from) {
+            (LinkKey::AgentEdge(_, edge), _) => *edge,
+            // The prober of a pair is its lower edge: what the other one says is of a time when it was not.
+            (LinkKey::EdgeEdge(lower, upper), Reporter::Edge(prober)) if prober == *lower => *upper,
+            _ => return,
+        };
+        let up = samples.iter().filter_map(|s| s.up_us).collect();
+        let down = samples.iter().filter_map(Sample::down_us).collect();
+        let clocks = links::clocks_of(from, boot, edge, window);
+        self.links.observe_directions(key.clone(), clocks, at, [up, down]);
+    }
+
     /// Plans every leg of every live class, and answers what changed.
-    pub fn update(&mut self, classes: &Classes, agents: &Agents, edges: &Edges, now: Now) -> Vec<Change> {
+    pub fn update(
+        &mut self,
+        classes: &Classes,
+        agents: &Agents,
+        edges: &Edges,
+        clocks: &dyn Clocks,
+        now: Now,
+    ) -> Vec<Change> {
         self.release(agents, now);
         for edge in edges.iter() {
             let state = match edge.state() {
@@ -194,10 +230,11 @@ impl Planner {
             .filter(|c| c.state == ClassState::Live)
             .map(|c| class(c, agents))
             .collect();
+        self.wants_directions = live.iter().any(|class| class.budget_on == BudgetOn::OneWay);
         let changes = self
             .engine
-            .update(now.mono, now.wall, &self.links, &self.to_plan(&live));
-        self.view(&live, now);
+            .update(now.mono, now.wall, &self.links, clocks, &self.to_plan(&live));
+        self.view(&live, clocks, now);
         changes
             .into_iter()
             .map(|change| self.change(change, now))
@@ -236,8 +273,8 @@ impl Planner {
     }
 
     /// Judges every class by the routes that its agents say they use.
-    fn view(&mut self, live: &[Class], now: Now) {
-        let snapshot = Snapshot::new(&self.links, now.mono);
+    fn view(&mut self, live: &[Class], clocks: &dyn Clocks, now: Now) {
+        let snapshot = Snapshot::new(&self.links, now.mono).with_clocks(clocks);
         self.views = live
             .iter()
             .map(|class| {
@@ -245,9 +282,12 @@ impl Planner {
                 for leg in &mut legs {
                     leg.route = leg.member.in_use.or(leg.route);
                 }
+                let before = self.views.get(&class.id).and_then(ClassView::worst_one_way);
+                let was_judged = before.is_some_and(|one_way| one_way.error.is_some());
+                let snapshot = snapshot.judging_for(class);
                 let view = ClassView {
                     hub: self.engine.hub(&class.id).map(|h| h.edge),
-                    health: Some(class_health(&snapshot, class, &legs)),
+                    health: Some(class_health(&snapshot, class, &legs, was_judged)),
                 };
                 (class.id.clone(), view)
             })
@@ -326,6 +366,16 @@ impl ClassView {
             .map(|pair| (pair.p50_ms, pair.p95_ms))
     }
 
+    /// What the worst pair's one-way delay is judged by, if it is.
+    pub fn worst_one_way(&self) -> Option<model::OneWay> {
+        let one_way = self.health.as_ref()?.worst.as_ref()?.one_way?;
+        Some(model::OneWay {
+            p50: one_way.p50_ms,
+            p95: one_way.p95_ms,
+            error: one_way.error_ms,
+        })
+    }
+
     pub fn quality(&self) -> model::Quality {
         match self.health.as_ref().map(|h| h.health) {
             Some(Health::Good) => model::Quality::Good,
@@ -387,6 +437,7 @@ fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
         routes: routes.iter().map(|&r| route_message(r)).collect(),
         budget_us: u32::try_from(budget.as_micros()).unwrap_or(u32::MAX),
         budget_one_way: plan.budget_on == BudgetOn::OneWay,
+        added_ms: plan.added_ms.clone(),
         reason: serde_json::to_string(&plan.reason).unwrap_or_default(),
         edges: named
             .into_iter()

@@ -211,6 +211,7 @@ impl Core {
                 .worst_pair_ms()
                 .filter(|_| live)
                 .map(|(p50, p95)| Rtt { p50, p95 }),
+            one_way_ms: view.worst_one_way().filter(|_| live),
             participants,
         }
     }

@@ -55,6 +55,7 @@ mod tests {
             standbys: vec![route(2)],
             budget: Duration::from_millis(200),
             budget_on: BudgetOn::RoundTrip,
+            added_ms: Vec::new(),
             reason: route::Reason::new(Cause::EdgeDown {
                 edge: EdgeId::new(2).unwrap(),
             }),

@@ -98,8 +98,7 @@ impl Class {
             .collect()
     }
 
-    /// The budget as a round trip. One that is set on one way is judged on half the round trip, since
-    /// asymmetry cannot be seen from two ends.
+    /// The budget as a round trip: of one that is set on one way, twice as much.
     pub fn round_trip_budget(&self) -> Duration {
         match self.budget_on {
             BudgetOn::RoundTrip => self.budget,

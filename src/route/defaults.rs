@@ -70,6 +70,14 @@ pub const LOSS_CONFIDENCE_Z: f64 = 1.96;
 
 // ---- score (controller) ----
 
+/// Share of a budget on one way up to which the bound of a one-way delay is borne: with more, what is judged
+/// is more of doubt than of delay, and half of the round trip says more.
+pub const BOUND_SHARE: f64 = 0.2;
+
+/// By so much the bound must be over that before directions are not judged any more: it moves a little with
+/// each window.
+pub const BOUND_LEFT: f64 = 1.25;
+
 /// Routes whose distributions are combined when a primary is chosen, which takes about 0.3 ms each; the
 /// others are ranked by sums of percentiles alone, a hundred times cheaper.
 pub const FINALISTS: usize = 12;
@@ -92,6 +100,11 @@ pub const LOSS_SPOILS: f64 = 0.15;
 pub const CROWDED: f64 = 0.80;
 
 // ---- plans (controller) ----
+
+/// Grain of what a plan adds to a route's round trips, and how far it must be off before the plan is made anew:
+/// medians of ten probes move by some milliseconds from report to report.
+pub const ADDED_GRAIN: Duration = Duration::from_millis(5);
+pub const ADDED_DEAD_BAND: Duration = Duration::from_millis(10);
 
 /// How long a primary stays before a merely better one replaces it: three in-class reports.
 pub const DWELL: Duration = Duration::from_secs(30);

@@ -15,11 +15,13 @@ use super::{
     FarEnd, NoDisjoint, Reason,
     budget::Shares,
     classes::{Class, Meeting, Member},
+    defaults::{ADDED_DEAD_BAND, ADDED_GRAIN},
+    directions::Clocks,
     health::LegNow,
     hub::{self, Hub, Placed},
     links::LinkMap,
     plan::{Leg, PlanChoice, PlanMemory, plan_leg},
-    score::Snapshot,
+    score::{Expected, Judged, Judging, Snapshot},
 };
 use crate::store::records::{BudgetOn, Role};
 
@@ -36,6 +38,10 @@ pub struct Plan {
     /// The leg's share of the budget, on what `budget_on` says.
     pub budget: Duration,
     pub budget_on: BudgetOn,
+    /// In the order of [`Self::routes`], in ms: by how much twice the worse direction exceeds the round trip,
+    /// where that is judged; empty if of none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added_ms: Vec<u32>,
     /// Why the primary is what it is.
     pub reason: Reason,
     /// Why no standby shares no edge with the primary, if none does.
@@ -54,7 +60,15 @@ impl Plan {
 
     fn differs(&self, other: &Self) -> bool {
         let core = |p: &Self| (p.to.clone(), p.routes(), p.budget, p.budget_on, p.no_disjoint);
-        core(self) != core(other) || self.reason.cause != other.reason.cause
+        core(self) != core(other)
+            || self.added_ms != other.added_ms
+            || self.reason.cause != other.reason.cause
+    }
+
+    /// What is added to the round trips of `route`.
+    pub fn added_ms(&self, route: Route) -> u32 {
+        let at = self.routes().iter().position(|&r| r == route);
+        at.and_then(|at| self.added_ms.get(at)).copied().unwrap_or(0)
     }
 }
 
@@ -119,9 +133,17 @@ impl Engine {
     }
 
     /// Plans all `classes`, which are all that are live, at `now` on the clock of `links` and `wall` in
-    /// the controller's time. Answers what changed, by class and subject.
-    pub fn update(&mut self, now: Mono, wall: Wall, links: &LinkMap, classes: &[Class]) -> Vec<PlanChange> {
-        let snapshot = Snapshot::new(links, now);
+    /// the controller's time, with what is known of clocks. Answers what changed, by class and
+    /// subject.
+    pub fn update(
+        &mut self,
+        now: Mono,
+        wall: Wall,
+        links: &LinkMap,
+        clocks: &dyn Clocks,
+        classes: &[Class],
+    ) -> Vec<PlanChange> {
+        let snapshot = Snapshot::new(links, now).with_clocks(clocks);
         let live: BTreeSet<&str> = classes.iter().map(|c| c.id.as_str()).collect();
         let mut changes = Vec::new();
         for (id, plans) in &mut self.classes {
@@ -132,7 +154,7 @@ impl Engine {
         self.classes.retain(|id, _| live.contains(id.as_str()));
         for class in classes {
             let plans = self.classes.entry(class.id.clone()).or_default();
-            changes.extend(plans.update(&snapshot, wall, class));
+            changes.extend(plans.update(&snapshot.judging_for(class), wall, class));
         }
         changes.sort_by(|a, b| (&a.class, &a.subject).cmp(&(&b.class, &b.subject)));
         changes
@@ -249,7 +271,7 @@ impl ClassPlans {
                 self.legs.insert(member.subject.clone(), leg);
                 continue;
             }
-            let mut memory = known.map(|leg| leg.memory).unwrap_or_default();
+            let (mut memory, before) = known.map(|leg| (leg.memory, Some(leg.plan))).unwrap_or_default();
             let budget = self.budget(class, member.role);
             let leg = Leg {
                 from: member.agent,
@@ -259,7 +281,11 @@ impl ClassPlans {
                 hub_gain_ms,
             };
             let choice = plan_leg(snapshot, wall, &leg, &mut memory);
-            let plan = plan(class, to, wall, budget, choice);
+            let mut plan = plan(class, to, wall, budget, choice);
+            if memory.judges_directions() {
+                let snapshot = snapshot.judging(Judging::Directions);
+                plan.added_ms = added(&snapshot, member.agent, &plan, before.as_ref());
+            }
             let leg = LegState {
                 agent: member.agent,
                 memory,
@@ -333,8 +359,40 @@ fn plan(class: &Class, to: &FarEnd, wall: Wall, budget: Duration, choice: PlanCh
             BudgetOn::OneWay => budget / 2,
         },
         budget_on: class.budget_on,
+        added_ms: Vec::new(),
         reason: choice.reason,
         no_disjoint: choice.no_disjoint,
+    }
+}
+
+/// See [`Plan::added_ms`]; as `before` has it while it is near enough.
+fn added(snapshot: &Snapshot<'_>, from: AgentId, plan: &Plan, before: Option<&Plan>) -> Vec<u32> {
+    let routes = plan.routes().into_iter();
+    let added: Vec<u32> = routes
+        .map(|route| {
+            let old = before.map_or(0, |before| before.added_ms(route));
+            let Some(exact) = exceeds(&snapshot.expect(from, &route, &plan.to)) else {
+                // Not measured now.
+                return old;
+            };
+            if Duration::from_millis(old.into()).abs_diff(exact) < ADDED_DEAD_BAND {
+                return old;
+            }
+            let grains = exact.as_micros().div_ceil(ADDED_GRAIN.as_micros());
+            u32::try_from(grains * ADDED_GRAIN.as_millis()).unwrap_or(u32::MAX)
+        })
+        .collect();
+    if added.iter().all(|&ms| ms == 0) {
+        return Vec::new();
+    }
+    added
+}
+
+/// By how much what is judged is more than the round trip, at the 95th percentile.
+fn exceeds(expected: &Expected) -> Option<Duration> {
+    match (&expected.judged, &expected.rtt) {
+        (Judged::OneWay { rtt, .. }, Some(judged)) => Some(judged.p95().saturating_sub(rtt.p95())),
+        _ => None,
     }
 }
 

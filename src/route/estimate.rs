@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use corridor_probes::Mono;
 
 pub use distribution::Distribution;
-pub(in crate::route) use distribution::rank;
+pub(in crate::route) use distribution::{rank, thin};
 
 use super::defaults::{
     HORIZON, LOSS_CONFIDENCE_Z, OUT_SENT, OUTAGE_SENT, P95_SAMPLES, STALE_MAX, STALE_MIN, STALE_WINDOWS,
@@ -83,7 +83,7 @@ impl LinkEstimate {
     pub fn observe(&mut self, seen: &Observation<'_>) {
         let mut points = seen.rtt_us.to_vec();
         points.sort_unstable();
-        distribution::thin(&mut points, WINDOW_SAMPLES);
+        thin(&mut points, WINDOW_SAMPLES);
         let window = Window {
             at: seen.at,
             length: seen.length,

@@ -9,10 +9,12 @@ use super::{
     FarEnd,
     classes::{Class, Meeting, Member},
     defaults::AT_RISK_BELOW,
+    directions::{Raw, Worse, wanted_bound},
     estimate::Distribution,
     margin::ms,
     score::{Expected, Snapshot},
 };
+use crate::store::records::BudgetOn;
 
 /// A member's leg with the route that it uses.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,13 +48,38 @@ pub struct ClassHealth {
     pub findings: Vec<Finding>,
 }
 
-/// Round trip between a teacher and a student.
+/// Delay between a teacher and a student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairDelay {
     pub teacher: String,
     pub student: String,
+    /// Of the round trip.
     pub p50_ms: f64,
     pub p95_ms: f64,
+    /// Where the budget is on one way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_way: Option<OneWayDelay>,
+}
+
+/// What is held against a budget on one way.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OneWayDelay {
+    /// Of the worse direction, at the estimate plus `error_ms`; of half of the round trip without it.
+    pub p50_ms: f64,
+    pub p95_ms: f64,
+    /// How far the estimates may be off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_ms: Option<f64>,
+}
+
+/// The delay between two members as it is judged.
+#[derive(Debug, Clone, PartialEq)]
+struct Between {
+    round_trip: Distribution,
+    /// The same, or twice the worse direction.
+    judged: Distribution,
+    /// How far the directions' estimates may be off, where they are judged.
+    bound: Option<Duration>,
 }
 
 /// Something that is wrong in a class.
@@ -79,7 +106,13 @@ pub enum Finding {
 }
 
 /// Judges a class by its legs, which are in the order of its members (those without a leg left out).
-pub fn class_health(snapshot: &Snapshot<'_>, class: &Class, legs: &[LegNow<'_>]) -> ClassHealth {
+/// `was_judged` says that directions were, when it was judged before.
+pub fn class_health(
+    snapshot: &Snapshot<'_>,
+    class: &Class,
+    legs: &[LegNow<'_>],
+    was_judged: bool,
+) -> ClassHealth {
     let expected: Vec<Option<Expected>> = legs
         .iter()
         .map(|leg| Some(snapshot.expect(leg.member.agent, &leg.route?, &leg.to)))
@@ -99,17 +132,27 @@ pub fn class_health(snapshot: &Snapshot<'_>, class: &Class, legs: &[LegNow<'_>])
         let (Some(of_a), Some(of_b)) = (&expected[a], &expected[b]) else {
             continue;
         };
-        let Some(delay) = pair_delay(class, of_a, of_b) else {
+        let (of_a, of_b) = ((&legs[a], of_a), (&legs[b], of_b));
+        let Some(delay) = between(snapshot, class, of_a, of_b, was_judged) else {
             continue;
+        };
+        let one_way = || OneWayDelay {
+            p50_ms: ms(delay.judged.median() / 2),
+            p95_ms: ms(delay.judged.p95() / 2),
+            error_ms: delay.bound.map(ms),
         };
         let pair = PairDelay {
             teacher: legs[a].member.subject.clone(),
             student: legs[b].member.subject.clone(),
-            p50_ms: ms(delay.median()),
-            p95_ms: ms(delay.p95()),
+            p50_ms: ms(delay.round_trip.median()),
+            p95_ms: ms(delay.round_trip.p95()),
+            one_way: (class.budget_on == BudgetOn::OneWay).then(one_way),
         };
-        findings.extend(pair_finding(&pair, &delay, class.round_trip_budget()));
-        if worst.as_ref().is_none_or(|w| w.p95_ms < pair.p95_ms) {
+        findings.extend(pair_finding(&pair, &delay.judged, class));
+        if worst
+            .as_ref()
+            .is_none_or(|w| w.judged_p95_ms() < pair.judged_p95_ms())
+        {
             worst = Some(pair);
         }
     }
@@ -128,12 +171,47 @@ pub fn class_health(snapshot: &Snapshot<'_>, class: &Class, legs: &[LegNow<'_>])
 
 /// The delay between two members: with a target or a hub both legs combined, between two peers the worse
 /// of the two, each of which is the whole way.
-pub fn pair_delay(class: &Class, a: &Expected, b: &Expected) -> Option<Distribution> {
-    match (class.meeting(), &a.rtt, &b.rtt) {
-        (Meeting::Peers, Some(a), Some(b)) => Some(if a.p95() >= b.p95() { a } else { b }.clone()),
-        (Meeting::Peers, one, other) => one.clone().or_else(|| other.clone()),
-        (_, Some(a), Some(b)) => Some(a.then(b)),
-        _ => None,
+fn between(
+    snapshot: &Snapshot<'_>,
+    class: &Class,
+    a: (&LegNow<'_>, &Expected),
+    b: (&LegNow<'_>, &Expected),
+    was_judged: bool,
+) -> Option<Between> {
+    let raw = |(leg, _): (&LegNow<'_>, &Expected)| {
+        snapshot.whole_way(leg.member.agent, leg.route.as_ref()?, &leg.to)
+    };
+    let ways: Vec<(Distribution, Option<Raw>)> = if class.meeting() == Meeting::Peers {
+        let legs = [a, b].into_iter();
+        legs.filter_map(|leg| Some((leg.1.rtt.clone()?, raw(leg))))
+            .collect()
+    } else {
+        let round_trip = a.1.rtt.as_ref()?.then(b.1.rtt.as_ref()?);
+        let there = raw(a).zip(raw(b));
+        vec![(round_trip, there.and_then(|(a, b)| a.then(&b.turned())))]
+    };
+    let wanted = wanted_bound(class.budget, class.budget_on, was_judged);
+    let worse = |raw: &Option<Raw>| {
+        let worse = snapshot.worse(raw.as_ref()?)?;
+        (worse.bound <= wanted?).then_some(worse)
+    };
+    let worse: Vec<Option<Worse>> = ways.iter().map(|(_, raw)| worse(raw)).collect();
+    // All alike: what is known less well would look better.
+    let all = worse.iter().all(Option::is_some);
+    let judged = ways.into_iter().zip(worse).map(|((round_trip, _), worse)| {
+        let worse = worse.filter(|_| all);
+        Between {
+            bound: worse.as_ref().map(|worse| worse.bound),
+            judged: worse.map_or_else(|| round_trip.clone(), |worse| worse.twice),
+            round_trip,
+        }
+    });
+    judged.max_by_key(|between| between.judged.p95())
+}
+
+impl PairDelay {
+    fn judged_p95_ms(&self) -> f64 {
+        self.one_way.map_or(self.p95_ms, |one_way| one_way.p95_ms)
     }
 }
 
@@ -163,8 +241,9 @@ fn leg_finding(leg: &LegNow<'_>, expected: Option<&Expected>) -> Option<Finding>
     }
 }
 
-fn pair_finding(pair: &PairDelay, delay: &Distribution, budget: Duration) -> Option<Finding> {
-    let (pair, budget_ms) = (pair.clone(), ms(budget));
+fn pair_finding(pair: &PairDelay, delay: &Distribution, class: &Class) -> Option<Finding> {
+    let (pair, budget_ms) = (pair.clone(), ms(class.budget));
+    let budget = class.round_trip_budget();
     if delay.p95() > budget {
         return Some(Finding::Over { pair, budget_ms });
     }
@@ -188,15 +267,23 @@ impl Finding {
     }
 }
 
+impl fmt::Display for PairDelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (teacher, student, p95) = (&self.teacher, &self.student, self.judged_p95_ms());
+        write!(f, "{teacher} to {student}: p95 {p95:.0} ms")?;
+        match self.one_way.map(|one_way| one_way.error_ms) {
+            None => Ok(()),
+            Some(Some(error)) => write!(f, " one way, the {error:.0} ms that it may be off included"),
+            Some(None) => write!(f, " each way, as half of the round trip"),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LegOut { subject } => write!(f, "{subject} has no working route"),
-            Self::Over { pair, budget_ms } => write!(
-                f,
-                "{} to {}: p95 {:.0} ms, over the budget of {budget_ms:.0} ms",
-                pair.teacher, pair.student, pair.p95_ms
-            ),
+            Self::Over { pair, budget_ms } => write!(f, "{pair}, over the budget of {budget_ms:.0} ms"),
             Self::Lossy { subject, loss } => {
                 write!(
                     f,
@@ -210,10 +297,7 @@ impl fmt::Display for Finding {
                 likely,
             } => write!(
                 f,
-                "{} to {}: p95 {:.0} ms, {:.0} % likely to stay inside the budget of {budget_ms:.0} ms",
-                pair.teacher,
-                pair.student,
-                pair.p95_ms,
+                "{pair}, {:.0} % likely to stay inside the budget of {budget_ms:.0} ms",
                 likely * 100.0
             ),
             Self::Away { subject } => write!(f, "the agent of {subject} is not heard"),
@@ -293,7 +377,7 @@ mod tests {
                 route: Route::new(&[edge()]).ok(),
             })
             .collect();
-        class_health(&Snapshot::new(&map, Mono::ZERO), &class, &legs)
+        class_health(&Snapshot::new(&map, Mono::ZERO), &class, &legs, false)
     }
 
     fn steady(ms: u32) -> Vec<u32> {

@@ -13,6 +13,7 @@ use super::{
     margin::{gain, ms},
     score::Snapshot,
 };
+use crate::store::records::BudgetOn;
 
 /// A class's meeting point, as it is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +97,10 @@ pub fn place(snapshot: &Snapshot<'_>, now: Wall, class: &Class, before: Option<H
     }
     Some(match gain(Some(here.worst), Some(best.worst)) {
         _ if best.unmeasured < here.unmeasured => moved(None),
-        Some(gain) => moved(Some(ms(gain))),
+        Some(gain) => moved(Some(ms(match class.budget_on {
+            BudgetOn::RoundTrip => gain,
+            BudgetOn::OneWay => gain / 2,
+        }))),
         None => stays,
     })
 }
@@ -147,7 +151,7 @@ mod tests {
             estimate::Observation,
             links::{EdgeHealth, LinkMap},
         },
-        store::records::{BudgetOn, Role},
+        store::records::Role,
     };
 
     fn e(id: u16) -> EdgeId {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     FarEnd,
+    defaults::HORIZON,
+    directions::{ClockName, Directions},
     estimate::{LinkEstimate, Observation},
 };
 
@@ -59,6 +61,8 @@ pub enum Money {
 #[derive(Debug, Clone, Default)]
 pub struct LinkMap {
     links: BTreeMap<LinkKey, LinkEstimate>,
+    /// Of those that are asked for.
+    directions: BTreeMap<LinkKey, Directions>,
     edges: BTreeMap<EdgeId, EdgeHealth>,
     premium: BTreeSet<LinkKey>,
 }
@@ -66,6 +70,25 @@ pub struct LinkMap {
 impl LinkMap {
     pub fn observe(&mut self, link: LinkKey, seen: &Observation<'_>) {
         self.links.entry(link).or_default().observe(seen);
+    }
+
+    /// Takes what a window shows of each direction: raw differences in µs, away from the prober and back,
+    /// between its clock and the other end's.
+    pub fn observe_directions(
+        &mut self,
+        link: LinkKey,
+        clocks: [ClockName; 2],
+        at: Mono,
+        ways: [Vec<i64>; 2],
+    ) {
+        let known = self.directions.entry(link);
+        known
+            .or_insert_with(|| Directions::new(clocks))
+            .observe(clocks, at, ways);
+    }
+
+    pub fn directions(&self, link: &LinkKey) -> Option<&Directions> {
+        self.directions.get(link)
     }
 
     pub fn set_edge(&mut self, edge: EdgeId, health: EdgeHealth) {
@@ -91,21 +114,26 @@ impl LinkMap {
     /// Forgets a link.
     pub fn remove_link(&mut self, link: &LinkKey) {
         self.links.remove(link);
+        self.directions.remove(link);
     }
 
     /// Forgets an edge and its links.
     pub fn remove_edge(&mut self, edge: EdgeId) {
         self.edges.remove(&edge);
-        self.links.retain(|key, _| match key {
+        let keeps = |key: &LinkKey| match key {
             LinkKey::AgentEdge(_, e) | LinkKey::EdgeTarget(e, _) => *e != edge,
             LinkKey::EdgeEdge(a, b) => *a != edge && *b != edge,
             LinkKey::AgentTarget(..) => true,
-        });
+        };
+        self.links.retain(|key, _| keeps(key));
+        self.directions.retain(|key, _| keeps(key));
     }
 
     /// Forgets links that are stale: call it now and then, it walks the whole map.
     pub fn forget_stale(&mut self, now: Mono) {
         self.links.retain(|_, link| !link.is_stale(now));
+        let is_recent = |d: &Directions| d.newest().is_some_and(|at| now.since(at) < HORIZON);
+        self.directions.retain(|_, d| is_recent(d));
     }
 
     pub fn link(&self, key: &LinkKey) -> Option<&LinkEstimate> {

@@ -81,6 +81,11 @@ pub struct LivePlan {
     pub routes: Vec<Route>,
     /// The leg's share of the budget, as a round trip.
     pub budget: Duration,
+    /// The budget is meant for one way: delays are told as halves.
+    pub one_way: bool,
+    /// What is added to the round trips of each route before they are compared and judged, in the order of
+    /// `routes`; nothing where it says nothing. By so much twice the worse direction exceeds the round trip.
+    pub added: Vec<Duration>,
 }
 
 /// The live choice of one leg.
@@ -88,6 +93,7 @@ pub struct LivePlan {
 pub struct LiveChoice {
     grid: Duration,
     version: u64,
+    one_way: bool,
     tracks: Vec<Track>,
     in_use: usize,
     /// Since when.
@@ -118,6 +124,7 @@ impl LiveChoice {
         Self {
             grid,
             version: 0,
+            one_way: false,
             tracks: Vec::new(),
             in_use: 0,
             since: None,
@@ -138,6 +145,11 @@ impl LiveChoice {
     /// installed is kept. A primary that nothing is known of yet is adopted when it has samples, if the
     /// route in use is still installed.
     pub fn set_plan(&mut self, now: Mono, plan: &LivePlan) -> Vec<LiveEvent> {
+        if !self.tracks.is_empty() && self.routes().eq(plan.routes.iter().copied()) {
+            // The same routes under other terms: whatever was chosen among them stands.
+            self.set_terms(plan);
+            return Vec::new();
+        }
         let before = self.in_use();
         let primary_before = self.tracks.first().map(|t| t.route);
         let mut old = std::mem::take(&mut self.tracks);
@@ -149,10 +161,7 @@ impl LiveChoice {
                 None => Track::new(*route, self.grid, plan.budget),
             })
             .collect();
-        for track in &mut self.tracks {
-            track.set_budget(plan.budget);
-        }
-        self.version = plan.version;
+        self.set_terms(plan);
         self.adopting = false;
         self.better = None;
         let (Some(primary), Some(from)) = (plan.routes.first(), before) else {
@@ -179,6 +188,18 @@ impl LiveChoice {
                 version: plan.version,
             },
         )
+    }
+
+    fn set_terms(&mut self, plan: &LivePlan) {
+        for (i, track) in self.tracks.iter_mut().enumerate() {
+            track.set_terms(plan.budget, plan.added.get(i).copied().unwrap_or_default());
+        }
+        self.version = plan.version;
+        self.one_way = plan.one_way;
+    }
+
+    fn routes(&self) -> impl Iterator<Item = Route> + '_ {
+        self.tracks.iter().map(|t| t.route)
     }
 
     /// A round trip of the route at `route_idx` of the plan; media's count as probes' do.
@@ -275,6 +296,11 @@ impl LiveChoice {
             .or_else(|| if evaluation { self.better(now) } else { None })
     }
 
+    /// A delay in the budget's terms.
+    fn told(&self, delay: Duration) -> f64 {
+        ms(if self.one_way { delay / 2 } else { delay })
+    }
+
     fn outage(&self, now: Mono) -> Option<(usize, Reason)> {
         let reason = self.out(self.in_use, now)?;
         if !self.another_entry_heard(now) {
@@ -321,9 +347,10 @@ impl LiveChoice {
         let of_to = &self.tracks[to];
         let reason = Reason::Breach {
             p95,
-            at_ms: ms(at),
-            budget_ms: ms(of_to.budget()),
-            to_ms: if p95 { of_to.p95() } else { of_to.quick_median() }.map(ms),
+            one_way: self.one_way,
+            at_ms: self.told(at),
+            budget_ms: self.told(of_to.budget()),
+            to_ms: if p95 { of_to.p95() } else { of_to.quick_median() }.map(|d| self.told(d)),
         };
         Some((to, reason))
     }
@@ -363,7 +390,12 @@ impl LiveChoice {
             now.since(since) >= GOOD_FOR && self.last_move.is_none_or(|last| now.since(last) >= LIVE_DWELL)
         })?;
         let gain = gain(used, self.tracks[to].steady_median())?;
-        Some((to, Reason::Better { gain_ms: ms(gain) }))
+        Some((
+            to,
+            Reason::Better {
+                gain_ms: self.told(gain),
+            },
+        ))
     }
 
     /// The fittest of the other routes that carry something and pass `filter`: inside the budget first,
@@ -393,7 +425,7 @@ impl LiveChoice {
     /// Why a route carries nothing, if so. Silence that a stall of the access line explains does not count.
     fn out(&self, index: usize, now: Mono) -> Option<Reason> {
         let track = self.tracks.get(index)?;
-        let rtt = track.quick_median().unwrap_or_default();
+        let rtt = track.quick_round_trip().unwrap_or_default();
         let silent = self
             .access
             .silence_since_stall(now, track.evidence.silent_steps, rtt);

@@ -30,13 +30,15 @@ use self::standby::Standbys;
 use super::{
     Cause, FarEnd, NoDisjoint, NoRoute, Reason,
     defaults::{BREACH_Z, DWELL, FINALISTS, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
+    directions::wanted_bound,
     estimate::Distribution,
     hold_down::HoldDowns,
     links::{EdgeState, LinkMap},
-    margin::{gain, ms},
-    score::{Expected, Snapshot, Standing},
+    margin::gain,
+    score::{Expected, Judging, Snapshot, Standing},
     search,
 };
+use crate::store::records::BudgetOn;
 
 /// One participant and one far end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +73,9 @@ pub struct PlanMemory {
     held: HoldDowns<Wall>,
     /// When a breach last moved the leg.
     breach_moved: Option<Wall>,
+    /// Its routes were judged by their directions.
+    #[serde(default)]
+    directions: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,6 +100,11 @@ impl PlanMemory {
         self.current.as_ref().map(Current::choice)
     }
 
+    /// Whether its routes were judged by their directions, when it was planned last.
+    pub const fn judges_directions(&self) -> bool {
+        self.directions
+    }
+
     /// Where the last plan led.
     pub fn far_end(&self) -> Option<&FarEnd> {
         self.current.as_ref().map(|c| &c.to)
@@ -114,7 +124,11 @@ impl Current {
 
 /// Plans a leg at `now` (the controller's time) from the links as `snapshot` has them.
 pub fn plan_leg(snapshot: &Snapshot<'_>, now: Wall, leg: &Leg<'_>, memory: &mut PlanMemory) -> PlanChoice {
-    let candidates = Candidates::find(snapshot, leg);
+    let usable = usable(snapshot, leg);
+    memory.directions = are_directions_known(snapshot, leg, &usable, memory.directions);
+    let by_directions = memory.directions.then(|| snapshot.judging(Judging::Directions));
+    let snapshot = by_directions.as_ref().unwrap_or(snapshot);
+    let candidates = Candidates::find(snapshot, leg, usable);
     let before = memory
         .current
         .take()
@@ -163,6 +177,39 @@ pub fn plan_leg(snapshot: &Snapshot<'_>, now: Wall, leg: &Leg<'_>, memory: &mut 
     choice
 }
 
+/// Whether directions are judged, if they are to be: when those of some measured route are known well enough.
+/// Others are judged by what is known of them, which is so much the worse. Between two agents only: elsewhere
+/// legs make the way together, and the worse directions of both need not meet.
+fn are_directions_known(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], was_judged: bool) -> bool {
+    if snapshot.judges() == Judging::RoundTrips || !matches!(leg.to, FarEnd::Agent(_)) {
+        return false;
+    }
+    // The leg's share is all of the budget, as a round trip.
+    let Some(wanted) = wanted_bound(leg.budget / 2, BudgetOn::OneWay, was_judged) else {
+        return false;
+    };
+    let measured = usable
+        .iter()
+        .filter(|route| snapshot.is_measured(leg.from, route, leg.to));
+    let mut bounds = measured.filter_map(|route| snapshot.direction_bound(leg.from, route, leg.to));
+    bounds.any(|bound| bound <= wanted)
+}
+
+/// All that work, in the search's order; those with a draining edge only if there are no others.
+fn usable(snapshot: &Snapshot<'_>, leg: &Leg<'_>) -> Vec<Route> {
+    let draining = |route: &Route| {
+        route
+            .edges()
+            .any(|edge| snapshot.links.edge_state(edge) == EdgeState::Draining)
+    };
+    let mut usable = search::routes(snapshot.links, leg.from, leg.to, MAX_EDGES);
+    usable.retain(|route| !snapshot.is_out(leg.from, route, leg.to));
+    if usable.iter().any(|route| !draining(route)) {
+        usable.retain(|route| !draining(route));
+    }
+    usable
+}
+
 /// The routes that may be primary.
 struct Candidates {
     /// All that work, in the search's order: standbys come of these.
@@ -174,17 +221,7 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn find(snapshot: &Snapshot<'_>, leg: &Leg<'_>) -> Self {
-        let draining = |route: &Route| {
-            route
-                .edges()
-                .any(|edge| snapshot.links.edge_state(edge) == EdgeState::Draining)
-        };
-        let mut usable = search::routes(snapshot.links, leg.from, leg.to, MAX_EDGES);
-        usable.retain(|route| !snapshot.is_out(leg.from, route, leg.to));
-        if usable.iter().any(|route| !draining(route)) {
-            usable.retain(|route| !draining(route));
-        }
+    fn find(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: Vec<Route>) -> Self {
         let ranked = snapshot.rank(leg.from, leg.to, &usable, leg.budget, FINALISTS);
         let measured = usable
             .iter()
@@ -304,8 +341,8 @@ fn relief(current: &Expected, to: &Expected, budget: Duration) -> Option<Cause> 
     }
     (relieved && beyond_chance(current, to, budget)).then(|| Cause::Breach {
         from,
-        at_ms: ms(current.p95().or(current.median()).unwrap_or_default()),
-        budget_ms: ms(budget),
+        at_ms: current.told(current.p95().or(current.median()).unwrap_or_default()),
+        budget_ms: current.told(budget),
     })
 }
 
@@ -338,7 +375,7 @@ fn better(current: &Expected, to: &Expected, budget: Duration) -> Option<Cause> 
     let gain = gain(current.median(), to.median())?;
     Some(Cause::BetterBy {
         from,
-        gain_ms: ms(gain),
+        gain_ms: current.told(gain),
     })
 }
 

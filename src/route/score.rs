@@ -3,27 +3,50 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use corridor_probes::{
-    AgentId, Mono, Route,
+    AgentId, Mono, Offset, Route,
     quality::{Codec, Conditions, Losses, OPUS_NB, heard, r_factor},
 };
 
 use super::{
     FarEnd, Figures,
+    classes::Class,
     defaults::{CROWDED, LOSS_SPOILS, P95_SAMPLES, QUALITY_STEP},
+    directions::{ClockName, Clocks, NoClocks, Raw, Rough, Worse},
     estimate::Distribution,
     links::{EdgeState, LinkKey, LinkMap, Money},
     margin::ms,
 };
+use crate::store::records::BudgetOn;
+
+/// How long ago the clocks may have been settled.
+const CLOCKS_SETTLED: Duration = Duration::from_secs(5);
 
 /// What speech is coded with, for ranking routes.
 const CODEC: &Codec = &OPUS_NB;
 
 /// The link map at one moment. Each link's distribution is built once, when it is first asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Snapshot<'a> {
     pub links: &'a LinkMap,
     pub now: Mono,
-    known: RefCell<BTreeMap<LinkKey, Rc<LinkNow>>>,
+    clocks: &'a dyn Clocks,
+    judging: Judging,
+    known: Rc<RefCell<BTreeMap<LinkKey, Rc<LinkNow>>>>,
+    raw: Cache<LinkKey, Rc<Raw>>,
+    ends: Cache<[ClockName; 2], Offset>,
+}
+
+/// What was asked for before, and whether it is known.
+type Cache<K, V> = Rc<RefCell<BTreeMap<K, Option<V>>>>;
+
+/// By what ways are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judging {
+    RoundTrips,
+    /// For want of better: what is meant is half of them.
+    HalfRoundTrips,
+    /// The worse direction of each.
+    Directions,
 }
 
 #[derive(Debug)]
@@ -40,14 +63,26 @@ pub struct Expected {
     pub route: Route,
     /// A link of it answers nothing.
     pub out: bool,
-    /// Round trip over all its links; `None` if one of them is unmeasured.
+    /// What is judged, see `judged`; `None` if one of its links is unmeasured.
     pub rtt: Option<Distribution>,
+    pub judged: Judged,
     /// Believed loss there and back, each 0 to 1.
     pub loss: (f64, f64),
     /// An edge of it is near its capacity.
     pub crowded: bool,
     /// Of its dearest link.
     pub money: Money,
+}
+
+/// What delays are judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judged {
+    /// Round trips over all links.
+    RoundTrip,
+    /// The same for want of better: what is meant is half of them, each way.
+    HalfRoundTrip,
+    /// Twice the worse direction, made of these round trips.
+    OneWay { rtt: Distribution, bound: Duration },
 }
 
 /// Where a route stands against its budget, best first.
@@ -90,8 +125,40 @@ impl<'a> Snapshot<'a> {
         Self {
             links,
             now,
-            known: RefCell::default(),
+            clocks: &NoClocks,
+            judging: Judging::RoundTrips,
+            known: Rc::default(),
+            raw: Rc::default(),
+            ends: Rc::default(),
         }
+    }
+
+    /// With what is known of clocks.
+    #[must_use]
+    pub fn with_clocks(self, clocks: &'a dyn Clocks) -> Self {
+        Self { clocks, ..self }
+    }
+
+    /// The same links, judged otherwise.
+    #[must_use]
+    pub fn judging(&self, judging: Judging) -> Self {
+        Self {
+            judging,
+            ..self.clone()
+        }
+    }
+
+    /// As the budget of `class` is judged while directions are not known.
+    #[must_use]
+    pub fn judging_for(&self, class: &Class) -> Self {
+        self.judging(match class.budget_on {
+            BudgetOn::RoundTrip => Judging::RoundTrips,
+            BudgetOn::OneWay => Judging::HalfRoundTrips,
+        })
+    }
+
+    pub const fn judges(&self) -> Judging {
+        self.judging
     }
 
     /// Whether any edge has measured a target.
@@ -105,7 +172,91 @@ impl<'a> Snapshot<'a> {
     /// What `route` is expected to do. Towards a target that nobody has measured, the last link is left
     /// out: exits are compared by the rest of the route.
     pub fn expect(&self, from: AgentId, route: &Route, to: &FarEnd) -> Expected {
-        self.expect_along(route, &self.steps(from, route, to))
+        let expected = self.expect_along(route, &self.steps(from, route, to));
+        match self.judging {
+            Judging::Directions => self.by_directions(from, to, expected),
+            Judging::RoundTrips | Judging::HalfRoundTrips => expected,
+        }
+    }
+
+    /// Where nothing is known of its directions, one of them may take all of the round trip.
+    fn by_directions(&self, from: AgentId, to: &FarEnd, expected: Expected) -> Expected {
+        let Some(rtt) = expected.rtt else {
+            return expected;
+        };
+        let worse = self
+            .whole_way(from, &expected.route, to)
+            .and_then(|raw| self.worse(&raw))
+            .unwrap_or_else(|| Worse::at_most(&rtt));
+        Expected {
+            rtt: Some(worse.twice),
+            judged: Judged::OneWay {
+                rtt,
+                bound: worse.bound,
+            },
+            ..expected
+        }
+    }
+
+    /// The raw differences of all of a route, combined; `None` if they, or the clocks, are not known.
+    pub fn whole_way(&self, from: AgentId, route: &Route, to: &FarEnd) -> Option<Raw> {
+        let mut links = self.raw_links(from, route, to)?.into_iter();
+        let first = links.next()?;
+        links.try_fold(first, |way, next| way.then(&next))
+    }
+
+    /// The worse direction of a way, as well as the clocks of its ends are known.
+    pub fn worse(&self, raw: &Raw) -> Option<Worse> {
+        Some(raw.worse(self.ends(raw.clocks())?))
+    }
+
+    /// How far the estimate of a direction of `route` may be off; `None` if it is not known at all.
+    pub fn direction_bound(&self, from: AgentId, route: &Route, to: &FarEnd) -> Option<Duration> {
+        let (rough, ends) = self.rough(from, route, to)?;
+        Some(rough.bound(ends))
+    }
+
+    fn rough(&self, from: AgentId, route: &Route, to: &FarEnd) -> Option<(Rough, Offset)> {
+        let links = self.raw_links(from, route, to)?;
+        let rough = links
+            .iter()
+            .try_fold(Rough::default(), |way, next| way.then(next))?;
+        Some((rough, self.ends(rough.ends()?)?))
+    }
+
+    /// The links of a route as it walks them; targets show no clock.
+    fn raw_links(&self, from: AgentId, route: &Route, to: &FarEnd) -> Option<Vec<Raw>> {
+        let keys = LinkMap::keys(from, route, to);
+        let walked = keys.iter().enumerate().map(|(i, key)| {
+            let raw = self.raw(key)?;
+            Some(if is_forward(key, i, route) {
+                Raw::clone(&raw)
+            } else {
+                raw.turned()
+            })
+        });
+        walked.collect()
+    }
+
+    fn raw(&self, key: &LinkKey) -> Option<Rc<Raw>> {
+        if let Some(known) = self.raw.borrow().get(key) {
+            return known.clone();
+        }
+        let directions = self.links.directions(key);
+        let raw = directions.and_then(|d| d.now(self.now, self.clocks)).map(Rc::new);
+        self.raw.borrow_mut().insert(key.clone(), raw.clone());
+        raw
+    }
+
+    fn ends(&self, clocks: [ClockName; 2]) -> Option<Offset> {
+        if let Some(known) = self.ends.borrow().get(&clocks) {
+            return *known;
+        }
+        let [here, there] = clocks;
+        let relation = self.clocks.relation(here, there);
+        let offset = relation.map(|r| r.over(r.at + CLOCKS_SETTLED, CLOCKS_SETTLED));
+        self.ends.borrow_mut().insert(clocks, offset);
+        offset
     }
 
     /// Whether a link of `route`, or an edge of it, carries nothing.
@@ -139,18 +290,28 @@ impl<'a> Snapshot<'a> {
         finalists: usize,
     ) -> Vec<Expected> {
         let skip_target = self.skips_target(to);
+        let directions = self.judging == Judging::Directions;
         let mut candidates: Vec<(Cost, Vec<Step>)> = routes
             .iter()
             .map(|route| {
                 let steps = self.steps_unless(from, route, to, skip_target);
-                (self.cheap_cost(route, &steps, budget), steps)
+                let worse = directions.then(|| self.rough(from, route, to)).flatten();
+                let worse = directions.then(|| worse.map(|(rough, ends)| rough.worse(ends)));
+                (self.cheap_cost(route, &steps, worse, budget), steps)
             })
             .collect();
         candidates.sort_by_key(|(cost, _)| *cost);
         candidates.truncate(finalists);
         let mut finalists: Vec<Expected> = candidates
             .iter()
-            .map(|(cost, steps)| self.expect_along(&cost.route, steps))
+            .map(|(cost, steps)| {
+                let expected = self.expect_along(&cost.route, steps);
+                if directions {
+                    self.by_directions(from, to, expected)
+                } else {
+                    expected
+                }
+            })
             .collect();
         finalists.sort_by_cached_key(|expected| expected.cost(budget));
         finalists
@@ -190,12 +351,7 @@ impl<'a> Snapshot<'a> {
             .map(|(i, key)| Step {
                 link: self.link(&key),
                 money: self.links.money(&key),
-                // Walked from the prober's end, or towards it.
-                forward: match &key {
-                    LinkKey::AgentEdge(..) => i == 0,
-                    LinkKey::EdgeEdge(lower, _) => route.get(i - 1) == Some(*lower),
-                    LinkKey::EdgeTarget(..) | LinkKey::AgentTarget(..) => true,
-                },
+                forward: is_forward(&key, i, route),
             })
             .collect()
     }
@@ -218,6 +374,10 @@ impl<'a> Snapshot<'a> {
             route: *route,
             out: steps.iter().any(|s| s.link.out),
             rtt: None,
+            judged: match self.judging {
+                Judging::RoundTrips => Judged::RoundTrip,
+                Judging::HalfRoundTrips | Judging::Directions => Judged::HalfRoundTrip,
+            },
             loss: (1.0 - kept(&Step::loss_there), 1.0 - kept(&Step::loss_back)),
             crowded: route
                 .edges()
@@ -228,7 +388,15 @@ impl<'a> Snapshot<'a> {
 
     /// The cost with the route's percentiles guessed from its links': medians add, and so do the squares
     /// of what the 95th percentiles lie above them (exact for normal distributions).
-    fn cheap_cost(&self, route: &Route, steps: &[Step], budget: Duration) -> Cost {
+    ///
+    /// Where directions are judged, `worse` has them of the worse one, if that is known.
+    fn cheap_cost(
+        &self,
+        route: &Route,
+        steps: &[Step],
+        worse: Option<Option<[Duration; 2]>>,
+        budget: Duration,
+    ) -> Cost {
         let mut median = Duration::ZERO;
         let mut above = 0.0;
         let mut samples = usize::MAX;
@@ -242,9 +410,14 @@ impl<'a> Snapshot<'a> {
             above += (rtt.p95() - rtt.median()).as_secs_f64().powi(2);
             samples = samples.min(rtt.samples());
         }
-        let guess = measured.then(|| Percentiles {
+        let high = median + Duration::from_secs_f64(above.sqrt());
+        let [median, high] = match worse {
+            None => [median, high],
+            Some(known) => known.unwrap_or([median * 2, high * 2]),
+        };
+        let guess = measured.then_some(Percentiles {
             median,
-            high: median + Duration::from_secs_f64(above.sqrt()),
+            high,
             founded: samples >= P95_SAMPLES,
         });
         let expected = self.expect_but_rtt(route, steps);
@@ -252,6 +425,15 @@ impl<'a> Snapshot<'a> {
         let played = guess.map(|g| if g.founded { g.high } else { g.median });
         let rating = played.and_then(|rtt| expected.heard([(rtt / 2, 1.0)]));
         expected.cost_with(guess, rating, budget)
+    }
+}
+
+/// Whether the link at place `i` of a route is walked from its prober's end, or towards it.
+fn is_forward(key: &LinkKey, i: usize, route: &Route) -> bool {
+    match key {
+        LinkKey::AgentEdge(..) => i == 0,
+        LinkKey::EdgeEdge(lower, _) => i.checked_sub(1).and_then(|i| route.get(i)) == Some(*lower),
+        LinkKey::EdgeTarget(..) | LinkKey::AgentTarget(..) => true,
     }
 }
 
@@ -334,15 +516,32 @@ impl Expected {
         self.cost_with(self.percentiles(), self.rating(), budget)
     }
 
+    /// In the terms of the budget.
     pub fn figures(&self) -> Figures {
         Figures {
             route: self.route,
-            p50_ms: self.median().map(ms),
-            p95_ms: self.p95().map(ms),
+            p50_ms: self.median().map(|d| self.told(d)),
+            p95_ms: self.p95().map(|d| self.told(d)),
             loss: self
                 .rtt
                 .is_some()
                 .then_some(1.0 - (1.0 - self.loss.0) * (1.0 - self.loss.1)),
+        }
+    }
+
+    /// A delay as it is told, in ms: what is compared as a round trip may stand for one way.
+    pub fn told(&self, delay: Duration) -> f64 {
+        match self.judged {
+            Judged::RoundTrip => ms(delay),
+            Judged::HalfRoundTrip | Judged::OneWay { .. } => ms(delay / 2),
+        }
+    }
+
+    /// The round trip; `None` if one of its links is unmeasured.
+    pub fn round_trip(&self) -> Option<&Distribution> {
+        match &self.judged {
+            Judged::OneWay { rtt, .. } => Some(rtt),
+            Judged::RoundTrip | Judged::HalfRoundTrip => self.rtt.as_ref(),
         }
     }
 

@@ -112,6 +112,7 @@ scenarios! {
     lossy_link
     middle_link_dies
     middle_link_slow
+    one_way_budget
     sleep_resume
     steady
     two_edges_flap

@@ -707,3 +707,24 @@ async function assertEventually(holds) {
   }
   assert.fail('it never held')
 }
+
+describe('a class whose budget is on one way', () => {
+  world({}, {}, '/classes/history-8a-0003')
+
+  test('says what is held against it, of the class and of each leg', async () => {
+    await page.locator('[data-judged]').getByText(/of 100 ms one way: the worse way, 5\.2 ms of doubt included/).waitFor()
+    const legs = page.locator('[data-one-way]')
+    assert.equal(await legs.count(), 2)
+    assert.match(await legs.first().innerText(), /5\.2 ms of doubt incl\./)
+    assert.equal(await page.getByText('100 ms each way', { exact: true }).count(), 2)
+  })
+})
+
+describe('one whose clocks are not known well enough', () => {
+  world({}, {}, '/classes/maths-7b-0010')
+
+  test('is said to be judged by halves', async () => {
+    await page.locator('[data-judged]').getByText(/each way, as half of the round trip/).waitFor()
+    assert.match(await page.locator('[data-one-way]').first().innerText(), /RTT \/ 2/)
+  })
+})

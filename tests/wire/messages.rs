@@ -294,8 +294,20 @@ fn from_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>), route: Route
             routes: vec![route, Route { edges: vec![2] }],
             budget_us: 200_000,
             budget_one_way: true,
+            added_ms: Vec::new(),
             reason: r#"{"cause":"best"}"#.into(),
             edges: vec![edge.clone()],
+        },
+    );
+    check(
+        with,
+        "Plan.one_way",
+        Plan {
+            class: "math-2".into(),
+            budget_us: 200_000,
+            budget_one_way: true,
+            added_ms: vec![0, 55],
+            ..Plan::default()
         },
     );
     let attached = Attached {

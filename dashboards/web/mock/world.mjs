@@ -116,8 +116,8 @@ export class World {
       outcome: state === 'ended' ? (dropped ? 'dropped' : 'completed') : undefined,
       hub: hub ? this.edges[i % this.edges.length].name : undefined,
       target: target ? 'media.example.org:3478' : undefined,
-      budget_ms: 200,
-      budget_on: 'round_trip',
+      budget_ms: i % 7 === 3 ? 100 : 200,
+      budget_on: i % 7 === 3 ? 'one_way' : 'round_trip',
       protect: i % 5 === 0 ? 'at_risk' : 'off',
       start: state === 'scheduled' ? this.started + 3600 : undefined,
       end: state === 'scheduled' ? this.started + 7200 : undefined,
@@ -188,7 +188,7 @@ export class World {
     }
     const p50 = rtt + (chance(row.id, subject, slot, 'j') - 0.5) * 9
     const p95 = p50 + 6 + chance(row.id, subject, slot, 'p') * 22
-    if (quality === 'good' && p95 > row.budget_ms) quality = 'at_risk'
+    if (quality === 'good' && (row.budget_on === 'one_way' ? p95 / 2 : p95) > row.budget_ms) quality = 'at_risk'
     return {
       at: slot * WINDOW + WINDOW,
       route,
@@ -266,6 +266,7 @@ export class World {
         in_use_since: window === undefined ? undefined : (switched?.at ?? (first === undefined ? undefined : iso(first))),
         in_use_reason: window === undefined ? undefined : (switched?.text.split(': ').at(-1) ?? reason),
         rtt_ms: window?.rtt,
+        one_way_ms: this.oneWay(row, window?.rtt),
         loss: window === undefined ? undefined : round(1 - (1 - window.up) * (1 - window.down), 4),
         budget_ms: row.target === undefined && row.hub === undefined ? row.budget_ms : row.budget_ms * 0.9,
         switches: row.fate === 'switch' ? 2 * Math.max(0, Math.floor((now - (row.began ?? now)) / CYCLE)) : 0,
@@ -275,6 +276,14 @@ export class World {
         age_s: window === undefined ? undefined : round(Math.max(0, now - window.at), 1),
       },
     ]
+  }
+
+  /** What a budget on one way is judged by: every second class's clocks are known well enough. */
+  oneWay(row, rtt) {
+    if (row.budget_on !== 'one_way' || rtt === undefined) return undefined
+    const half = { p50: round(rtt.p50 / 2), p95: round(rtt.p95 / 2) }
+    if (row.index % 2 === 0) return half
+    return { p50: round(half.p50 + 7.5), p95: round(half.p95 + 7.5), error: 5.2 }
   }
 
   /** How an agent measures the target itself: every third has a network that lets nothing through. */
@@ -326,6 +335,7 @@ export class World {
       began: row.began === undefined ? undefined : iso(row.began),
       ended: row.ended === undefined ? undefined : iso(row.ended),
       rtt_ms: worst,
+      one_way_ms: this.oneWay(row, worst),
       participants,
     }
   }

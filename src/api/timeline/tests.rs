@@ -37,6 +37,7 @@ fn class() -> ClassStatus {
         began: None,
         ended: None,
         rtt_ms: None,
+        one_way_ms: None,
         participants: vec![ParticipantStatus {
             subject: "s1".into(),
             role: Role::Student,

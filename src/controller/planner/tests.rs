@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     config,
     controller::{NewClass, edges::Connection},
+    route::directions::NoClocks,
     store::records::{AgentRecord, EdgeRecord, Protect, Role},
 };
 
@@ -124,7 +125,7 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
     let now = at(-30_000);
     measured(&mut before, 1, now);
     let records: Vec<_> = before
-        .update(&classes(), &agents(), &edges(&[1]), now)
+        .update(&classes(), &agents(), &edges(&[1]), &NoClocks, now)
         .into_iter()
         .filter_map(|change| change.record)
         .collect();
@@ -152,7 +153,7 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
         if ms == unheard {
             measured(&mut planner, 2, at(ms));
         }
-        let changed = planner.update(&classes(), &agents(), &edges(&[2]), at(ms));
+        let changed = planner.update(&classes(), &agents(), &edges(&[2]), &NoClocks, at(ms));
         assert_eq!(changed.len(), changes, "at {ms} ms: {changed:?}");
     }
     let by_2 = Route::new(&[e(2)]).unwrap();

@@ -12,14 +12,14 @@ use corridor_probes::{AgentId, Route, Wall};
 use super::{Core, event::route_names};
 use crate::{
     api::{
-        model::{LegStatus, Quality, RouteComparison, Rtt},
+        model::{LegStatus, OneWay, Quality, RouteComparison, Rtt},
         time_text,
     },
     controller::{agents::Agent, links::RouteWindow, why},
     proto,
     reporting::route_from,
     route::engine::Plan,
-    store::records::ClassRecord,
+    store::records::{BudgetOn, ClassRecord},
 };
 
 /// Figures speak for the present this long: two reports and a bit.
@@ -71,6 +71,12 @@ impl Core {
         );
         let budget_ms = plan.budget.as_secs_f64() * 1e3;
         let rtt_ms = figures.and_then(|f| f.rtt_ms);
+        let one_way_ms = rtt_ms
+            .zip(in_use.or(plan.primary))
+            .and_then(|(rtt, route)| self.one_way(class, plan, route, rtt));
+        let judged_p95 = one_way_ms
+            .map(|one_way| one_way.p95)
+            .or(rtt_ms.map(|rtt| rtt.p95));
         let status = LegStatus {
             to: self.far_end_name(&plan.to),
             plan: plan.version,
@@ -82,6 +88,7 @@ impl Core {
                 .zip(in_use)
                 .and_then(|(s, route)| why::in_use(&s.reason, route, plan, &name)),
             rtt_ms,
+            one_way_ms,
             loss: figures.and_then(|f| f.loss),
             budget_ms,
             switches: state.map_or(0, |s| s.switches),
@@ -99,12 +106,29 @@ impl Core {
             at_risk: state.is_some_and(|s| s.at_risk),
             is_fresh: figures.is_some_and(|f| f.is_fresh(now)),
             just_taken: since.is_some_and(|since| now.since(since) <= JUST_TAKEN),
-            over: figures.is_some_and(|f| !f.few) && rtt_ms.is_some_and(|rtt| rtt.p95 > budget_ms),
+            over: figures.is_some_and(|f| !f.few) && judged_p95.is_some_and(|p95| p95 > budget_ms),
         })
     }
 }
 
 impl Core {
+    /// What is held against the leg's share of the budget, if that is on one way: as the agent judges it, by what
+    /// its plan adds to round trips.
+    fn one_way(&self, class: &ClassRecord, plan: &Plan, route: Route, rtt: Rtt) -> Option<OneWay> {
+        if class.budget_on == BudgetOn::RoundTrip {
+            return None;
+        }
+        let added = f64::from(plan.added_ms(route));
+        let of_pair = self.planner.class(&class.id).worst_one_way();
+        Some(OneWay {
+            p50: (rtt.p50 + added) / 2.0,
+            p95: (rtt.p95 + added) / 2.0,
+            error: of_pair
+                .filter(|_| !plan.added_ms.is_empty())
+                .and_then(|one_way| one_way.error),
+        })
+    }
+
     /// The plan's other routes against `than`.
     fn compared(&self, plan: &Plan, agent: AgentId, class: &str, than: Route) -> Vec<RouteComparison> {
         let others = plan.routes().into_iter().filter(|route| *route != than);
@@ -271,6 +295,7 @@ mod tests {
                     in_use_since: None,
                     in_use_reason: None,
                     rtt_ms,
+                    one_way_ms: None,
                     loss: None,
                     budget_ms: 200.0,
                     switches: 0,

@@ -1,8 +1,9 @@
-use corridor_probes::EdgeId;
+use corridor_probes::{EdgeId, Relation};
 
 use super::*;
 use crate::route::{
     Cause, NoRoute,
+    directions::ClockName,
     estimate::Observation,
     health::{Health, class_health},
     links::{EdgeHealth, EdgeState, LinkKey},
@@ -17,8 +18,35 @@ fn route(edges: &[u16]) -> Route {
     Route::new(&edges.iter().map(|&id| e(id)).collect::<Vec<_>>()).unwrap()
 }
 
+/// All clocks go alike and are known to so many µs.
+#[derive(Debug, Default)]
+struct Within(i64);
+
+impl Clocks for Within {
+    fn relation(&self, _: ClockName, _: ClockName) -> Option<Relation> {
+        let mut same = Relation::same(Mono::ZERO);
+        (same.offset.low_us, same.offset.high_us) = (-self.0, self.0);
+        Some(same)
+    }
+}
+
+fn clock(key: &LinkKey) -> [ClockName; 2] {
+    let agent = |id| ClockName::Agent {
+        id,
+        boot: 1,
+        steps: 0,
+    };
+    let edge = |id| ClockName::Edge { id, clock: 1 };
+    match *key {
+        LinkKey::AgentEdge(a, b) => [agent(a), edge(b)],
+        LinkKey::EdgeEdge(a, b) => [edge(a), edge(b)],
+        LinkKey::EdgeTarget(..) | LinkKey::AgentTarget(..) => unreachable!("no clock there"),
+    }
+}
+
 struct World {
     links: LinkMap,
+    clocks: Within,
     engine: Engine,
     classes: Vec<Class>,
     now: i64,
@@ -29,6 +57,7 @@ impl World {
     fn new(edges: u16) -> Self {
         let mut world = Self {
             links: LinkMap::default(),
+            clocks: Within::default(),
             engine: Engine::default(),
             classes: Vec::new(),
             now: 1_000,
@@ -60,6 +89,19 @@ impl World {
         self.links.observe(key, &seen);
     }
 
+    fn agent_link(&mut self, agent: u64, edge: u16, rtt_ms: u32) {
+        self.link(LinkKey::AgentEdge(AgentId(agent), e(edge)), rtt_ms);
+    }
+
+    /// The same, with what each direction takes.
+    fn ways(&mut self, agent: u64, edge: u16, [there, back]: [u32; 2]) {
+        self.agent_link(agent, edge, there + back);
+        let key = LinkKey::AgentEdge(AgentId(agent), e(edge));
+        let ways = [there, back].map(|ms| vec![i64::from(ms) * 1_000; 60]);
+        let at = Mono::from_millis(self.now * 1_000);
+        self.links.observe_directions(key.clone(), clock(&key), at, ways);
+    }
+
     fn agent(&mut self, agent: u64, rtts_ms: &[u32]) {
         for (id, rtt) in (1..).zip(rtts_ms) {
             self.link(LinkKey::AgentEdge(AgentId(agent), e(id)), *rtt);
@@ -81,6 +123,7 @@ impl World {
             Mono::from_millis(self.now * 1_000),
             Wall::from_secs(self.now),
             &self.links,
+            &self.clocks,
             &self.classes,
         )
     }
@@ -275,8 +318,135 @@ fn a_one_way_budget_is_judged_on_half_the_round_trip() {
     assert_eq!(world.plan("s1").budget, Duration::from_millis(200));
     let snapshot = Snapshot::new(&world.links, Mono::from_millis(world.now * 1_000));
     let class = &world.classes[0];
-    let health = class_health(&snapshot, class, &world.engine.legs_now(class));
+    let health = class_health(&snapshot, class, &world.engine.legs_now(class), false);
     assert_eq!(health.health, Health::Good, "390 ms there and back");
+}
+
+#[test]
+fn a_one_way_budget_is_judged_on_the_worse_direction_where_it_is_known() {
+    let mut world = one_way_world();
+    // 60 ms by the first edge, 52 of them from the first agent to the second; 64 by the second edge, 32 each way.
+    let links = [
+        (1, 1, [50, 5]),
+        (2, 1, [3, 2]),
+        (1, 2, [16, 16]),
+        (2, 2, [16, 16]),
+    ];
+    let see = |world: &mut World| links.map(|(agent, edge, ways)| world.ways(agent, edge, ways));
+    see(&mut world);
+    world.clocks = Within(9_000);
+    world.update();
+    let plan = world.plan("s1");
+    let routes = (plan.primary, plan.standbys.clone());
+    assert_eq!(
+        routes,
+        (Some(route(&[2])), vec![route(&[1])]),
+        "52 of 50, and 9 of doubt"
+    );
+    // Twice 32 + 9 against 64, twice 52 + 9 against 60.
+    assert_eq!(plan.added_ms, [20, 65]);
+    assert_eq!(judged(&world), (Health::Good, 64.0, 41.0, Some(9.0)));
+
+    // Known badly: half of the round trip, and so the shorter one, once that is worth a move.
+    world.clocks = Within(13_000);
+    world.now += 1;
+    see(&mut world);
+    world.update();
+    assert_eq!(judged(&world), (Health::Good, 64.0, 32.0, None));
+    assert!(world.plan("s1").added_ms.is_empty());
+    assert_eq!(world.plan("s1").primary, Some(route(&[2])), "4 ms are no gain");
+
+    // What is known is left later than it is taken.
+    for (bound, is_judged) in [(10_500, false), (9_900, true), (12_000, true), (12_500, false)] {
+        world.clocks = Within(bound);
+        world.update();
+        assert_eq!(!world.plan("s1").added_ms.is_empty(), is_judged, "{bound}");
+    }
+}
+
+#[test]
+fn a_route_of_which_less_is_known_has_no_advantage() {
+    let mut world = one_way_world();
+    // The second edge shows no directions.
+    for agent in [1, 2] {
+        world.ways(agent, 1, [24, 24]);
+        world.agent_link(agent, 2, 49);
+    }
+    world.clocks = Within(8_000);
+    world.update();
+    // 48 and 8 of doubt, against 98 that may all be one way.
+    assert_eq!(world.plan("s1").primary, Some(route(&[1])));
+    assert_eq!(world.plan("s1").added_ms, [20, 100]);
+}
+
+#[test]
+fn a_plan_changes_with_what_is_added_beyond_a_dead_band() {
+    let mut world = one_way_world();
+    for (bound, added) in [
+        (4_000, 0),
+        (6_000, 15),
+        (8_000, 15),
+        (9_500, 15),
+        (3_000, 15),
+        (500, 5),
+    ] {
+        world.now += 1;
+        for agent in [1, 2] {
+            world.ways(agent, 1, [10, 10]);
+        }
+        world.clocks = Within(bound);
+        world.update();
+        let told = world.plan("s1").added_ms.first().copied().unwrap_or(0);
+        assert_eq!(told, added, "{bound}: twice, in steps of 5 ms, if 10 ms off");
+    }
+}
+
+#[test]
+fn legs_that_meet_at_a_hub_are_planned_by_halves_and_judged_from_end_to_end() {
+    let mut world = one_way_world();
+    world.class(&[Role::Teacher, Role::Student, Role::Student], None);
+    one_way(&mut world.classes[0]);
+    for agent in 1..=3 {
+        // All ways to the edge are long, and all back are short: what one leg has too much the other has not.
+        world.ways(agent, 1, [70, 10]);
+    }
+    world.clocks = Within(8_000);
+    world.update();
+    assert!(world.plan("s1").added_ms.is_empty());
+    assert_eq!(judged(&world), (Health::AtRisk, 160.0, 88.0, Some(8.0)));
+    let budget = |world: &mut World, ms| world.classes[0].budget = Duration::from_millis(ms);
+    budget(&mut world, 88);
+    world.update();
+    assert_eq!(judged(&world).0, Health::AtRisk, "88 and some µs of grain");
+    budget(&mut world, 89);
+    world.update();
+    assert_eq!(judged(&world).0, Health::Good);
+}
+
+/// Two edges that no link joins, and a class of two with 50 ms each way.
+fn one_way_world() -> World {
+    let mut world = World::new(2);
+    world.links.remove_link(&LinkKey::edges(e(1), e(2)));
+    world.class(&[Role::Teacher, Role::Student], None);
+    one_way(&mut world.classes[0]);
+    world
+}
+
+fn one_way(class: &mut Class) {
+    class.budget = Duration::from_millis(50);
+    class.budget_on = BudgetOn::OneWay;
+}
+
+/// The class's health; the worst pair's 95th percentile there and back, and one way with its bound, in whole ms.
+fn judged(world: &World) -> (Health, f64, f64, Option<f64>) {
+    let class = &world.classes[0];
+    let snapshot = Snapshot::new(&world.links, Mono::from_millis(world.now * 1_000));
+    let snapshot = snapshot.with_clocks(&world.clocks).judging_for(class);
+    let health = class_health(&snapshot, class, &world.engine.legs_now(class), false);
+    let worst = health.worst.unwrap();
+    let one_way = worst.one_way.unwrap();
+    let bound = one_way.error_ms.map(f64::round);
+    (health.health, worst.p95_ms, one_way.p95_ms.round(), bound)
 }
 
 #[test]

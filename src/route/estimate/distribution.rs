@@ -51,6 +51,15 @@ impl Distribution {
         Self { points, samples }
     }
 
+    /// Its values as `of` has them, which must not change their order.
+    #[must_use]
+    pub fn map(&self, of: impl Fn(u32) -> u32) -> Self {
+        Self {
+            points: self.points.iter().map(|&us| of(us)).collect(),
+            samples: self.samples,
+        }
+    }
+
     /// The value that a share of `q` (0 to 1) of all are at or below, by nearest rank.
     pub fn quantile(&self, q: f64) -> Duration {
         Duration::from_micros(self.points[rank(q, self.points.len())].into())
@@ -92,7 +101,7 @@ pub(in crate::route) fn rank(q: f64, n: usize) -> usize {
 }
 
 /// Keeps `to` of the ascending `values`, those in the middle of `to` equal parts.
-pub(super) fn thin(values: &mut Vec<u32>, to: usize) {
+pub(in crate::route) fn thin<T: Copy>(values: &mut Vec<T>, to: usize) {
     let n = values.len();
     if n <= to {
         return;

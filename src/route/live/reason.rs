@@ -47,6 +47,9 @@ pub enum Reason {
     /// of the last samples.
     Breach {
         p95: bool,
+        /// Of the worse direction, or half of the round trip, as the budget is on one way.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        one_way: bool,
         at_ms: f64,
         budget_ms: f64,
         /// The same figure of the route taken.
@@ -75,14 +78,16 @@ impl fmt::Display for Reason {
             Self::NextHopSilent => f.write_str("an edge on it says that the next hop is silent"),
             Self::Breach {
                 p95,
+                one_way,
                 at_ms,
                 budget_ms,
                 ..
             } => {
                 let figure = if *p95 { "p95" } else { "median" };
+                let way = if *one_way { "one-way " } else { "" };
                 write!(
                     f,
-                    "its {figure} was {at_ms:.0} ms, over the budget of {budget_ms:.0} ms"
+                    "its {way}{figure} was {at_ms:.0} ms, over the budget of {budget_ms:.0} ms"
                 )
             }
             Self::Loss { from, to } => {

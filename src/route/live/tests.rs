@@ -26,6 +26,8 @@ fn plan(version: u64, order: &[usize]) -> LivePlan {
         version,
         routes: order.iter().map(|&i| routes()[i]).collect(),
         budget: BUDGET,
+        one_way: false,
+        added: Vec::new(),
     }
 }
 
@@ -584,4 +586,57 @@ fn says_since_when_and_how_the_route_in_use_fares() {
     assert_eq!(choice.in_use_since(), Some(MS(0)));
     choice.set_plan(MS(2_000), &plan(3, &[1]));
     assert_eq!((choice.in_use_since(), choice.recent()), (Some(MS(2_000)), None));
+}
+
+#[test]
+fn what_a_plan_adds_to_a_route_counts_and_is_not_told_as_its_round_trip() {
+    let mut world = World::new();
+    world.run(20_000, &mut quiet);
+    // The first would be better than the second by the margin, if nothing were added to it.
+    let added = [BUDGET, Duration::from_millis(10)];
+    let plan = LivePlan {
+        one_way: true,
+        added: added.to_vec(),
+        ..plan(2, &[0, 1, 2])
+    };
+    assert_eq!(world.choice.set_plan(MS(20_000), &plan), []);
+    world.run(21_000, &mut quiet);
+    let [(_, switch)] = world.switches()[..] else {
+        panic!("{:?}", world.events)
+    };
+    let Reason::Breach {
+        at_ms,
+        budget_ms,
+        to_ms,
+        ..
+    } = switch.reason
+    else {
+        panic!("{switch:?}")
+    };
+    let half = |rtt: Duration| rtt.as_secs_f64() * 1e3 / 2.0;
+    let base = |route: usize| Duration::from_millis(BASE_MS[route] as u64);
+    assert_eq!(switch.to, routes()[1]);
+    assert_eq!(at_ms, half(base(0) + added[0]));
+    assert_eq!((budget_ms, to_ms), (half(BUDGET), Some(half(base(1) + added[1]))));
+    assert_eq!(world.choice.recent().map(|recent| recent.p50), Some(base(1)));
+    world.run(120_000, &mut quiet);
+    assert_eq!(world.switches().len(), 1, "it is not shorter any more");
+}
+
+#[test]
+fn the_same_routes_under_other_terms_move_nobody() {
+    let mut world = World::new();
+    world.run(60_000, &mut |route, at| {
+        if route == 1 { Some(40) } else { quiet(route, at) }
+    });
+    assert_eq!(world.switches().len(), 1, "to a better one");
+    let plan = LivePlan {
+        added: vec![Duration::from_millis(20); 3],
+        ..plan(2, &[0, 1, 2])
+    };
+    assert_eq!(world.choice.set_plan(MS(60_000), &plan), []);
+    assert_eq!(
+        (world.choice.plan_version(), world.choice.in_use()),
+        (2, Some(routes()[1]))
+    );
 }

@@ -18,6 +18,8 @@ pub(super) struct Track {
     pub(super) route: Route,
     grid: Duration,
     budget: Duration,
+    /// Is in the round trips of `samples`.
+    added: Duration,
     /// Of the last [`LIVE_SPAN`], oldest first; at most one a quarter of a grid step.
     samples: VecDeque<Sample>,
     over: Cusum,
@@ -41,6 +43,7 @@ impl Track {
             route,
             grid,
             budget,
+            added: Duration::ZERO,
             samples: VecDeque::new(),
             over: Cusum::new(OVER_BORNE, OVER_FLED),
             p95_over: 0,
@@ -50,19 +53,25 @@ impl Track {
         }
     }
 
-    /// Under another budget, what was counted as over it says nothing.
-    pub(super) fn set_budget(&mut self, budget: Duration) {
-        if self.budget != budget {
-            self.budget = budget;
-            self.p95_over = 0;
-            self.over.reset();
+    /// Under another budget, or with something else added to round trips, what was counted as over says
+    /// nothing.
+    pub(super) fn set_terms(&mut self, budget: Duration, added: Duration) {
+        if (self.budget, self.added) == (budget, added) {
+            return;
         }
+        for sample in &mut self.samples {
+            sample.rtt = (sample.rtt + added).saturating_sub(self.added);
+        }
+        (self.budget, self.added) = (budget, added);
+        self.p95_over = 0;
+        self.over.reset();
     }
 
     /// Takes a round trip in. One that comes at the heels of another takes its place: what waited in one
     /// queue arrives at once, and the newest says how the route is now.
     pub(super) fn on_sample(&mut self, now: Mono, rtt: Duration) {
         self.expire(now);
+        let rtt = rtt + self.added;
         let sample = Sample { at: now, rtt };
         if let Some(last) = self.samples.back_mut() {
             if now.since(last.at) < self.grid.mul_f64(BUNCH_SHARE) {
@@ -155,14 +164,15 @@ impl Track {
         self.quantile(0.5, LIVE_SPAN)
     }
 
-    /// Median and 95th percentile of [`LIVE_SPAN`], by nearest rank; `None` below [`QUICK_SAMPLES`].
+    /// Median and 95th percentile of the round trips of [`LIVE_SPAN`], by nearest rank; `None` below
+    /// [`QUICK_SAMPLES`].
     pub(super) fn recent(&self) -> Option<Recent> {
         if self.samples.len() < QUICK_SAMPLES {
             return None;
         }
         Some(Recent {
-            p50: self.quantile(0.5, LIVE_SPAN)?,
-            p95: self.quantile(0.95, LIVE_SPAN)?,
+            p50: self.quantile(0.5, LIVE_SPAN)?.saturating_sub(self.added),
+            p95: self.quantile(0.95, LIVE_SPAN)?.saturating_sub(self.added),
         })
     }
 
@@ -173,6 +183,11 @@ impl Track {
         }
         let newest = self.samples.iter().rev().take(QUICK_SAMPLES);
         quantile(newest.map(|s| s.rtt).collect(), 0.5)
+    }
+
+    /// The same of round trips, with nothing added.
+    pub(super) fn quick_round_trip(&self) -> Option<Duration> {
+        Some(self.quick_median()?.saturating_sub(self.added))
     }
 
     /// Of [`LIVE_SPAN`]; `None` without the samples it needs.
@@ -339,7 +354,7 @@ mod tests {
         assert!(track.breach().is_none(), "once");
         track.evaluate();
         assert!(track.breach().is_some_and(|b| b.p95), "twice running");
-        track.set_budget(Duration::from_millis(301));
+        track.set_terms(Duration::from_millis(301), Duration::ZERO);
         assert!(track.breach().is_none());
     }
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     controller::NewClass,
     sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, World, WorldSpec},
-    store::records::{BudgetOn, Protect},
+    store::records::Protect,
 };
 
 /// Certificates due for it are renewed this often.
@@ -220,7 +220,7 @@ async fn act(world: &mut World, action: &Do, shapes: &Shapes) -> Result<(), Scen
             participants: class.who.iter().map(|(s, r)| (s.clone(), *r)).collect(),
             target: class.target.clone(),
             budget: class.budget.map(|b| b.0),
-            budget_on: BudgetOn::RoundTrip,
+            budget_on: class.budget_on,
             protect: Protect::Off,
             start: None,
             end: None,

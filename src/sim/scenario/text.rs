@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::store::records::Role;
+use crate::store::records::{BudgetOn, Role};
 
 /// A span of time: `250ms`, `12s`, `8d 2h`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -221,6 +221,8 @@ pub struct Class {
     pub who: BTreeMap<String, Role>,
     pub target: Option<String>,
     pub budget: Option<Span>,
+    #[serde(default)]
+    pub budget_on: BudgetOn,
 }
 
 /// One thing that must hold: at `time`, at the end without, or for counts between `from` and `to`.

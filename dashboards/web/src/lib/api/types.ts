@@ -202,6 +202,14 @@ export interface TargetStatus {
   unmeasured: { what: TargetMethod | 'address'; why: string }[]
 }
 
+/** What is held against a budget on one way: the worse direction with its bound on top, or half of the round trip. */
+export interface OneWay {
+  p50: number
+  p95: number
+  /** Absent of half of the round trip. */
+  error?: number
+}
+
 export interface ClassStatus {
   id: string
   state: ClassState
@@ -219,6 +227,7 @@ export interface ClassStatus {
   ended?: string
   /** Worst teacher–student round trip. */
   rtt_ms?: Rtt
+  one_way_ms?: OneWay
   participants: ParticipantStatus[]
 }
 
@@ -254,6 +263,7 @@ export interface LegStatus {
   /** How the agent measures the target without any edge. */
   direct?: TargetStatus
   rtt_ms?: Rtt
+  one_way_ms?: OneWay
   loss?: number
   budget_ms: number
   switches: number

@@ -6,7 +6,7 @@ import { csv } from './csv'
 
 export function classesCsv(rows: readonly ClassStatus[]): string {
   return csv(
-    ['id', 'state', 'outcome', 'quality', 'hub', 'target', 'budget_ms', 'budget_on', 'rtt_p50_ms', 'rtt_p95_ms', 'participants', 'began', 'ended'],
+    ['id', 'state', 'outcome', 'quality', 'hub', 'target', 'budget_ms', 'budget_on', 'rtt_p50_ms', 'rtt_p95_ms', 'one_way_p95_ms', 'one_way_error_ms', 'participants', 'began', 'ended'],
     rows.map((row) => [
       row.id,
       row.state,
@@ -18,6 +18,8 @@ export function classesCsv(rows: readonly ClassStatus[]): string {
       row.budget_on,
       row.rtt_ms?.p50,
       row.rtt_ms?.p95,
+      row.one_way_ms?.p95,
+      row.one_way_ms?.error,
       row.participants.map((participant) => `${participant.role}:${participant.subject}`).join(' '),
       row.began,
       row.ended,

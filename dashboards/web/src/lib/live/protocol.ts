@@ -1,4 +1,4 @@
-import type { AgentStatus, ClassState, ClassStatus, ControllerStatus, EdgeStatus, Event, LinkStatus, Outcome, Quality, Rtt } from '../api/types'
+import type { AgentStatus, ClassState, ClassStatus, ControllerStatus, EdgeStatus, Event, LinkStatus, OneWay, Outcome, Quality, Rtt } from '../api/types'
 import type { Loss } from '../mesh/minute-loss'
 import type { RowWindow } from '../table/window'
 import type { PastState } from './past'
@@ -27,6 +27,7 @@ export interface ClassRow {
   target?: string
   budget_ms: number
   rtt_ms?: Rtt
+  one_way_ms?: OneWay
   participants: number
   began?: string
   start?: string

@@ -1,4 +1,5 @@
 import type { ClassStatus, Outcome, Quality } from '../api/types'
+import { judgedP95 } from '../format/judged'
 import type { AgentRow } from '../live/protocol'
 
 export type Dir = 'asc' | 'desc'
@@ -59,7 +60,7 @@ function classKey(sort: string): (row: ClassStatus) => Key {
     case 'state':
       return (row) => ({ live: 0, scheduled: 1, ended: 2 })[row.state]
     case 'rtt':
-      return (row) => row.rtt_ms?.p95
+      return (row) => judgedP95(row)
     case 'participants':
       return (row) => row.participants.length
     case 'hub':
