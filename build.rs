@@ -13,6 +13,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .boxed(".corridor.v1.Report.surroundings")
         .boxed(".corridor.v1.Report.path")
         .boxed(".corridor.v1.Window.of.target")
+        .boxed(".corridor.v1.Window.chain_up")
+        .boxed(".corridor.v1.Window.chain_down")
         .compile_fds(descriptors)?;
 
     println!("cargo:rerun-if-changed={PAGE}");

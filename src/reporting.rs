@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use corridor_probes::{AgentId, BootId, EdgeId, Ledger, Mono, Route, Wall, Window, samples, target::Method};
+use corridor_probes::{
+    AgentId, BootId, EdgeId, Ledger, LossChain, Mono, Route, Wall, Window, samples, target::Method,
+};
 
 use crate::proto;
 
@@ -206,8 +208,35 @@ pub fn message(closed: &Closed, to_wall: impl Fn(Mono) -> Wall) -> proto::Window
             .collect(),
         has_raw: window.raw.is_some(),
         total,
+        chain_up: chain_message(&window.chain_up),
+        chain_down: chain_message(&window.chain_down),
         every_ms: u32::try_from(closed.every.as_millis()).unwrap_or(u32::MAX),
     }
+}
+
+/// Without a loss there is nothing to tell.
+fn chain_message(chain: &LossChain) -> Option<Box<proto::LossChain>> {
+    let [kept_after_kept, lost_after_kept, kept_after_lost, lost_after_lost] = chain.pairs();
+    let losses = lost_after_kept + kept_after_lost + lost_after_lost;
+    (losses > 0).then(|| {
+        Box::new(proto::LossChain {
+            kept_after_kept,
+            lost_after_kept,
+            kept_after_lost,
+            lost_after_lost,
+        })
+    })
+}
+
+pub fn chain_from(message: Option<&proto::LossChain>) -> LossChain {
+    message.map_or_else(LossChain::default, |c| {
+        LossChain::of_pairs([
+            c.kept_after_kept,
+            c.lost_after_kept,
+            c.kept_after_lost,
+            c.lost_after_lost,
+        ])
+    })
 }
 
 fn target_message(target: &str, by: &By) -> proto::Target {

@@ -13,13 +13,23 @@ pub struct LossChain {
     lost_after_kept: u32,
     kept_after_lost: u32,
     lost_after_lost: u32,
-    /// Whether the first and the last packet were lost; none without packets.
-    ends: Option<(bool, bool)>,
+    /// Whether the first and the last packet were lost, as far as that is known; none without packets.
+    ends: Option<(Option<bool>, Option<bool>)>,
 }
 
 impl LossChain {
-    /// Takes the fate of the next packet. Packets of unknown fate are left out.
+    /// Takes the fate of the next packet.
     pub fn push(&mut self, lost: bool) {
+        self.end(Some(lost));
+    }
+
+    /// The fate of the next packet is not known, or it was not sent: those before and after it are no
+    /// neighbours.
+    pub fn push_unknown(&mut self) {
+        self.end(None);
+    }
+
+    fn end(&mut self, lost: Option<bool>) {
         self.join(&Self {
             ends: Some((lost, lost)),
             ..Self::default()
@@ -43,14 +53,39 @@ impl LossChain {
             self.ends = next.ends;
             return;
         };
-        let step = match (last, next_first) {
-            (false, false) => &mut self.kept_after_kept,
-            (false, true) => &mut self.lost_after_kept,
-            (true, false) => &mut self.kept_after_lost,
-            (true, true) => &mut self.lost_after_lost,
-        };
-        *step = step.saturating_add(1);
+        if let Some(pair) = last.zip(next_first) {
+            let step = match pair {
+                (false, false) => &mut self.kept_after_kept,
+                (false, true) => &mut self.lost_after_kept,
+                (true, false) => &mut self.kept_after_lost,
+                (true, true) => &mut self.lost_after_lost,
+            };
+            *step = step.saturating_add(1);
+        }
         self.ends = Some((first, next_last));
+    }
+
+    /// How often which packet follows which, as [`Self::of_pairs`] takes it.
+    pub const fn pairs(&self) -> [u32; 4] {
+        [
+            self.kept_after_kept,
+            self.lost_after_kept,
+            self.kept_after_lost,
+            self.lost_after_lost,
+        ]
+    }
+
+    /// How often a received packet follows a received one, a lost one a received one, a received one a lost one,
+    /// and a lost one a lost one; what comes before and after is not known.
+    pub const fn of_pairs(pairs: [u32; 4]) -> Self {
+        let [kept_after_kept, lost_after_kept, kept_after_lost, lost_after_lost] = pairs;
+        Self {
+            kept_after_kept,
+            lost_after_kept,
+            kept_after_lost,
+            lost_after_lost,
+            ends: Some((None, None)),
+        }
     }
 
     /// p: how likely a loss is after a received packet.
@@ -197,6 +232,29 @@ mod tests {
 
     fn parse(s: &str) -> Vec<bool> {
         s.bytes().map(|b| b == b'x').collect()
+    }
+
+    #[test]
+    fn across_what_is_not_known_nobody_is_a_neighbour() {
+        let mut c = chain(&parse("..x"));
+        c.push_unknown();
+        let mut next = chain(&parse("x..x"));
+        next.push_unknown();
+        assert_eq!(
+            (c.q(), c.p()),
+            (None, Some(0.5)),
+            "what follows the loss is not known"
+        );
+        c.join(&next);
+        // Lost after kept: once of two and once of two; kept after lost: once of one.
+        assert_eq!((c.p(), c.q()), (Some(0.5), Some(1.0)));
+        let mut stepwise = chain(&parse("..x"));
+        stepwise.push_unknown();
+        for lost in parse("x..x") {
+            stepwise.push(lost);
+        }
+        stepwise.push_unknown();
+        assert_eq!(stepwise, c);
     }
 
     #[test]

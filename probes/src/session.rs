@@ -90,6 +90,8 @@ pub struct ProbeSession {
     reordered: (u32, u16),
     /// How often this machine's clock has stepped.
     clock_steps: u32,
+    /// Raw differences of the newest sample, between which clocks.
+    newest_raw: Option<(Clocks, [i64; 2])>,
     jitter_up: ClockedJitter,
     jitter_down: ClockedJitter,
     totals: Ledger,
@@ -104,6 +106,8 @@ struct Probe {
     /// The session's `clock_steps` then.
     clock: u32,
     echo: Echo,
+    /// Of one whose echo was late: the way up was what took so long.
+    late_up: bool,
     /// The reflector has it.
     acked: bool,
     /// The reflector once had later ones, but not this.
@@ -165,6 +169,7 @@ impl ProbeSession {
             newest_echo: None,
             reordered: (0, 0),
             clock_steps: 0,
+            newest_raw: None,
             jitter_up: ClockedJitter::default(),
             jitter_down: ClockedJitter::default(),
             totals: Ledger::default(),
@@ -370,6 +375,7 @@ impl ProbeSession {
             window,
             sent: now,
             clock: self.clock_steps,
+            late_up: false,
             echo: Echo::None,
             acked: false,
             missed: false,

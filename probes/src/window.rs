@@ -104,6 +104,9 @@ pub struct Window {
     pub chain_up: LossChain,
     /// Losses of echoes, of the probes known to have come up.
     pub chain_down: LossChain,
+    /// How many of the late ones were late by their way up, as losses in `chain_up` are: the others were by
+    /// their way back, or nobody knows.
+    pub late_up: u32,
 }
 
 /// Windows that do not follow each other do not merge.
@@ -151,6 +154,7 @@ impl Window {
         self.jitter_down_us = later.jitter_down_us.or(self.jitter_down_us);
         self.chain_up.join(&later.chain_up);
         self.chain_down.join(&later.chain_down);
+        self.late_up = self.late_up.saturating_add(later.late_up);
         Ok(())
     }
 

@@ -136,6 +136,10 @@ const REDIAL_EVERY: Duration = Duration::from_secs(15);
 /// A jump of boot time against monotonic time beyond this is a sleep.
 const SLEPT: Duration = Duration::from_secs(2);
 /// How often this machine's own load is read.
+/// Waking up so late, this machine stood still, and so did the tasks that read its sockets.
+const STOOD_STILL: Duration = Duration::from_millis(500);
+/// They have read them by then.
+const CATCH_UP: Duration = Duration::from_millis(5);
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How often the trusted time is saved: it is a lower bound, and each time the disk must sync. It is saved
 /// at the end, too.
@@ -301,6 +305,14 @@ impl Main {
             }
             if woke {
                 self.core.woke(wakeup, clock.mono());
+                if clock.mono().since(wakeup) >= STOOD_STILL {
+                    // What has come meanwhile lies in the sockets: it counts before anything is given up.
+                    crate::clock::sleep(&*clock, CATCH_UP).await;
+                    while let Ok(event) = events.try_recv() {
+                        self.execute(&answers_out).await;
+                        self.event(event);
+                    }
+                }
             }
             self.notice_sleep();
             self.send_probes().await;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     api::model,
     proto::{self, far_end, window},
-    reporting::{route_from, route_message},
+    reporting::{chain_from, route_from, route_message},
     route::{
         FarEnd,
         classes::{Class, Member},
@@ -176,6 +176,7 @@ impl Planner {
                     lost_up: ledger.lost_up,
                     lost_down: ledger.lost_down + ledger.lost_unknown + ledger.late,
                     kept_out: ledger.excluded,
+                    chains: [&window.chain_up, &window.chain_down].map(|chain| chain_from(chain.as_deref())),
                 },
             );
         }

@@ -7,6 +7,8 @@ use corridor_probes::{HistogramError, Mono};
 use super::{books::Books, progress::Progress};
 use crate::clock::{Clock, SleepWatch};
 
+const STOOD_STILL: Duration = Duration::from_millis(500);
+
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(200);
 
@@ -15,6 +17,8 @@ pub(super) struct Pace {
     sleeps: SleepWatch,
     next_progress: Mono,
     wakeup: Mono,
+    /// When the timer was to fire that fired last.
+    fired: Mono,
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -26,6 +30,7 @@ impl Pace {
             sleeps: SleepWatch::new(&**clock),
             next_progress: now,
             wakeup: now,
+            fired: now,
             timer: clock.sleep_finely_until(now),
         }
     }
@@ -62,9 +67,15 @@ impl Pace {
         }
     }
 
+    /// Whether the timer fired so late that this machine must have stood still.
+    pub(super) fn stood_still(&self) -> bool {
+        self.clock.mono().since(self.fired) >= STOOD_STILL
+    }
+
     /// Until the next turn must come. Cancel-safe.
     pub(super) async fn due(&mut self) {
         (&mut self.timer).await;
+        self.fired = self.wakeup;
         // Ready for good once it has fired: the next turn makes a new one.
         self.wakeup = Mono::from_nanos(i64::MIN);
     }

@@ -32,6 +32,8 @@ const SERVER_NAME: &str = "probe.corridor.internal";
 const MTU_PATIENCE: Duration = Duration::from_secs(3);
 /// How often to look meanwhile.
 const MTU_LOOK: Duration = Duration::from_millis(20);
+/// After this machine stood still, quinn has read its socket by then.
+const CATCH_UP: Duration = Duration::from_millis(5);
 /// Between attempts to connect again.
 const RECONNECT: Duration = Duration::from_millis(500);
 /// A handshake sends again after 1, 2 and 4 s. Where losses come in runs another one, which begins anew beside
@@ -346,8 +348,23 @@ impl Driver {
                     pace.notice_sleep(&mut self.books);
                     self.event(event);
                 }
-                () = pace.due() => {}
+                () = pace.due() => {
+                    if pace.stood_still() {
+                        // What has come meanwhile lies in the socket: it counts before windows close.
+                        clock::sleep(&*self.clock, CATCH_UP).await;
+                        self.read_rest();
+                    }
+                }
             }
+        }
+    }
+
+    /// Takes what has arrived already.
+    fn read_rest(&mut self) {
+        while let Link::Up(connection) = &self.link
+            && let Some(received) = connection.try_read_datagram()
+        {
+            self.books.datagram(received.arrival, &received.data);
         }
     }
 
@@ -355,11 +372,7 @@ impl Driver {
         match event {
             Event::Datagram(received) => {
                 self.books.datagram(received.arrival, &received.data);
-                while let Link::Up(connection) = &self.link
-                    && let Some(received) = connection.try_read_datagram()
-                {
-                    self.books.datagram(received.arrival, &received.data);
-                }
+                self.read_rest();
             }
             Event::Down => {
                 if let Link::Up(connection) = &self.link {

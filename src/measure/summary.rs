@@ -179,6 +179,8 @@ pub struct Sums {
     pub bursts: BurstCounter,
     pub one_ways: OneWays,
     pub order: Order,
+    /// Of the late ones, by their way up.
+    late_up: u32,
     chain_up: LossChain,
     chain_down: LossChain,
     jitter_up_us: Option<u32>,
@@ -197,6 +199,7 @@ impl Default for Sums {
             bursts: BurstCounter::default(),
             one_ways: OneWays::new(),
             order: Order::default(),
+            late_up: 0,
             chain_up: LossChain::default(),
             chain_down: LossChain::default(),
             jitter_up_us: None,
@@ -214,6 +217,7 @@ impl Sums {
     /// Takes the next window's counts.
     pub fn window(&mut self, window: &Window) {
         self.ledger += window.ledger;
+        self.late_up = self.late_up.saturating_add(window.late_up);
         self.chain_up.join(&window.chain_up);
         self.chain_down.join(&window.chain_down);
         self.jitter_up_us = window.jitter_up_us.or(self.jitter_up_us);
@@ -306,11 +310,21 @@ impl Sums {
 
     fn burst_ratio(&self) -> Option<f64> {
         let (up, down) = (self.chain_up.burst_ratio(), self.chain_down.burst_ratio());
-        if self.ledger.lost_up >= self.ledger.lost_down.saturating_add(self.ledger.late) {
+        let [lost_up, lost_down] = self.missing();
+        if lost_up >= lost_down {
             up.or(down)
         } else {
             down.or(up)
         }
+    }
+
+    /// What did not come in time for want of each direction: lost there, or late by it.
+    fn missing(&self) -> [u32; 2] {
+        let (l, late_up) = (self.ledger, self.late_up.min(self.ledger.late));
+        [
+            l.lost_up.saturating_add(late_up),
+            l.lost_down.saturating_add(l.late - late_up),
+        ]
     }
 
     fn quality(&self, codec: &Codec) -> Option<Voice> {
@@ -325,9 +339,9 @@ impl Sums {
                 burst_ratio: chain.burst_ratio(),
             }
         };
-        let lost_down = l.lost_down.saturating_add(l.late);
-        let up = direction(&self.one_ways.up, l.lost_up, l.sent, &self.chain_up);
-        let came_up = l.sent.saturating_sub(l.lost_up);
+        let [lost_up, lost_down] = self.missing();
+        let up = direction(&self.one_ways.up, lost_up, l.sent, &self.chain_up);
+        let came_up = l.sent.saturating_sub(lost_up);
         let down = direction(&self.one_ways.down, lost_down, came_up, &self.chain_down);
         voice::quality(&[up, down], self.rtt.percentile_us(50.0)?, codec)
     }

@@ -2,11 +2,12 @@
 //! changes count.
 //!
 //! PDV is above the least delay of an epoch, which ends with a proven change of path, with another clock,
-//! or after a minute, since clocks drift apart.
+//! or after a minute, since clocks drift apart. Changes are proven later: an epoch stays open until none can be
+//! in it any more. One of a few packets has no least delay to speak of, and is left out.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use corridor_probes::{HistogramError, Mono, pdv_percent};
+use corridor_probes::{HistogramError, Mono, PathTest, pdv_percent};
 
 use super::{distribution::Distribution, one_way::Clock};
 
@@ -15,6 +16,8 @@ use super::{distribution::Distribution, one_way::Clock};
 const EPOCH: Duration = Duration::from_secs(60);
 /// Or of so many packets.
 const EPOCH_PACKETS: usize = 65_536;
+/// And of so many at least.
+const FEWEST: usize = 10;
 
 /// One direction's IPDV and PDV, in µs.
 #[derive(Debug)]
@@ -22,9 +25,16 @@ pub struct Variation {
     pub ipdv: Distribution,
     pdv: Distribution,
     last: Option<(Clock, u64, i64)>,
+    /// Oldest first; the last one grows.
+    epochs: VecDeque<Epoch>,
+}
+
+#[derive(Debug)]
+struct Epoch {
+    clock: Clock,
+    began: Mono,
     /// When each packet was sent, and its raw delay.
-    epoch: Vec<(Mono, i64)>,
-    epoch_began: Option<(Clock, Mono)>,
+    packets: Vec<(Mono, i64)>,
 }
 
 /// What is reported of PDV, in µs.
@@ -41,8 +51,7 @@ impl Variation {
             ipdv: Distribution::new(),
             pdv: Distribution::new(),
             last: None,
-            epoch: Vec::new(),
-            epoch_began: None,
+            epochs: VecDeque::new(),
         }
     }
 
@@ -55,32 +64,49 @@ impl Variation {
         {
             self.ipdv.record(raw_us.saturating_sub(last_us))?;
         }
-        let goes_on = self.epoch.len() < EPOCH_PACKETS
-            && self
-                .epoch_began
-                .is_some_and(|(c, began)| c == clock && at.since(began) < EPOCH);
-        if !goes_on {
-            self.close_epoch()?;
-            self.epoch_began = Some((clock, at));
+        let goes_on =
+            |e: &&mut Epoch| e.clock == clock && at.since(e.began) < EPOCH && e.packets.len() < EPOCH_PACKETS;
+        match self.epochs.back_mut().filter(goes_on) {
+            Some(epoch) => epoch.packets.push((at, raw_us)),
+            None => {
+                self.epochs.push_back(Epoch {
+                    clock,
+                    began: at,
+                    packets: vec![(at, raw_us)],
+                });
+                self.close_settled(at)?;
+            }
         }
-        self.epoch.push((at, raw_us));
         Ok(())
     }
 
     /// Packets whose slots were at `since` or later took another path than those before.
     pub fn path_changed(&mut self, since: Mono) -> Result<(), HistogramError> {
-        let from = self.epoch.partition_point(|&(at, _)| at < since);
-        let newer = self.epoch.split_off(from);
-        self.close_epoch()?;
-        self.epoch = newer;
-        self.epoch_began = self.epoch_began.map(|(clock, began)| (clock, began.max(since)));
-        Ok(())
+        let before = |e: &Epoch| e.packets.last().is_some_and(|&(at, _)| at < since);
+        let Some(at) = self.epochs.iter().position(|e| !before(e)) else {
+            return Ok(());
+        };
+        for epoch in self.epochs.drain(..at) {
+            close(&mut self.pdv, epoch)?;
+        }
+        let Some(first) = self.epochs.front_mut() else {
+            return Ok(());
+        };
+        let from = first.packets.partition_point(|&(at, _)| at < since);
+        let newer = first.packets.split_off(from);
+        let older = Epoch {
+            packets: std::mem::replace(&mut first.packets, newer),
+            ..*first
+        };
+        first.began = first.began.max(since);
+        close(&mut self.pdv, older)
     }
 
     /// PDV of all packets so far.
     pub fn pdv_us(&mut self) -> Result<Option<PdvFigures>, HistogramError> {
-        self.close_epoch()?;
-        self.epoch_began = None;
+        for epoch in self.epochs.drain(..) {
+            close(&mut self.pdv, epoch)?;
+        }
         let Some(p99) = self.pdv.percentile_us(99.0) else {
             return Ok(None);
         };
@@ -92,13 +118,39 @@ impl Variation {
         }))
     }
 
-    fn close_epoch(&mut self) -> Result<(), HistogramError> {
-        let delays: Vec<_> = self.epoch.drain(..).map(|(_, raw_us)| raw_us).collect();
-        for us in corridor_probes::pdv(&delays) {
-            self.pdv.record(us)?;
+    /// Closes epochs in which no change of path can be proven any more.
+    fn close_settled(&mut self, now: Mono) -> Result<(), HistogramError> {
+        let test = PathTest::default();
+        loop {
+            let mut later = self.epochs.iter().skip(1);
+            let since = later.clone().map(|e| e.packets.len()).sum::<usize>();
+            let Some(next) = later.next() else {
+                return Ok(());
+            };
+            // A run is as long as it takes, and longer than stretches before it: twice that is enough.
+            let proven = since >= 2 * test.run as usize && now.since(next.began) >= 2 * test.hold;
+            if !proven && self.epochs.len() <= OPEN {
+                return Ok(());
+            }
+            if let Some(epoch) = self.epochs.pop_front() {
+                close(&mut self.pdv, epoch)?;
+            }
         }
-        Ok(())
     }
+}
+
+/// Epochs open at once at most: of a packet a second, so many hold the packets of a run.
+const OPEN: usize = 8;
+
+fn close(pdv: &mut Distribution, epoch: Epoch) -> Result<(), HistogramError> {
+    if epoch.packets.len() < FEWEST {
+        return Ok(());
+    }
+    let delays: Vec<_> = epoch.packets.into_iter().map(|(_, raw_us)| raw_us).collect();
+    for us in corridor_probes::pdv(&delays) {
+        pdv.record(us)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -136,19 +188,60 @@ mod tests {
         }
     }
 
+    /// Clock, second, raw delay in µs.
+    type Run = (Clock, i64, i64);
+
+    /// Ten packets of each.
+    fn ten_of_each(runs: &[Run]) -> Vec<Packet> {
+        let each = runs.iter().flat_map(|&run| [run; FEWEST]);
+        each.zip(0..)
+            .map(|((clock, s, raw), seq)| (clock, seq, s, raw))
+            .collect()
+    }
+
     #[test]
     fn the_least_delay_is_that_of_the_minute_and_the_clock() {
-        let table: [(&[Packet], Option<f64>); 5] = [
+        let table: [(&[Run], Option<f64>); 5] = [
             (&[], None),
-            (&[(A, 1, 0, 10)], Some(0.0)),
-            (&[(A, 1, 0, 10), (A, 2, 59, 17)], Some(7.0)),
-            (&[(A, 1, 0, 10), (A, 2, 60, 17)], Some(0.0)),
-            (&[(A, 1, 0, 10), (B, 2, 1, 900), (B, 3, 1, 905)], Some(5.0)),
+            (&[(A, 0, 10)], Some(0.0)),
+            (&[(A, 0, 10), (A, 59, 17)], Some(7.0)),
+            (&[(A, 0, 10), (A, 60, 17)], Some(0.0)),
+            (&[(A, 0, 10), (B, 1, 900), (B, 1, 905)], Some(5.0)),
         ];
-        for (packets, wanted) in table {
-            let p99 = of(packets).pdv_us().unwrap().map(|f| f.p99);
-            assert_eq!(p99, wanted, "{packets:?}");
+        for (runs, wanted) in table {
+            let p99 = of(&ten_of_each(runs)).pdv_us().unwrap().map(|f| f.p99);
+            assert_eq!(p99, wanted, "{runs:?}");
         }
+    }
+
+    #[test]
+    fn of_a_few_packets_nothing_is_told() {
+        let packets: Vec<_> = (0..FEWEST as u64).map(|i| (A, i, 0, i as i64)).collect();
+        assert!(of(&packets).pdv_us().unwrap().is_some());
+        assert_eq!(of(&packets[1..]).pdv_us().unwrap(), None);
+        // One a minute: each is the least of its own.
+        let rare: Vec<_> = (0..100).map(|i| (A, i, i as i64 * 60, i as i64 % 7)).collect();
+        assert_eq!(of(&rare).pdv_us().unwrap(), None);
+    }
+
+    #[test]
+    fn a_change_that_is_proven_minutes_later_still_begins_an_epoch() {
+        // 30 ms more from 90 s on, which 200 packets prove.
+        let packets: Vec<_> = (0..600)
+            .map(|s| (A, s as u64, s, if s < 90 { 10_000 } else { 40_000 }))
+            .collect();
+        let mut v = of(&packets[..290]);
+        v.path_changed(Mono::from_millis(90_000)).unwrap();
+        for &(clock, seq, at_s, raw) in &packets[290..] {
+            v.push(clock, seq, Mono::from_millis(at_s * 1_000), raw).unwrap();
+        }
+        assert!(v.epochs.len() <= OPEN, "{}", v.epochs.len());
+        assert_eq!(v.pdv_us().unwrap().unwrap().p99, 0.0);
+        assert_eq!(
+            of(&packets).pdv_us().unwrap().unwrap().p99,
+            30_000.0,
+            "not told of it"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod distribution;
 
 use std::{collections::VecDeque, time::Duration};
 
-use corridor_probes::Mono;
+use corridor_probes::{LossChain, Mono};
 
 pub use distribution::Distribution;
 pub(in crate::route) use distribution::{rank, thin};
@@ -29,6 +29,8 @@ pub struct Observation<'a> {
     pub kept_out: u32,
     /// How often windows of the link come now; zero where that is not known.
     pub every: Duration,
+    /// How losses follow each other, away from the prober and back.
+    pub chains: [LossChain; 2],
 }
 
 /// What recent windows say of a link. What is stale fades to unknown, never to good.
@@ -49,6 +51,7 @@ struct Window {
     sent: u32,
     lost_up: u32,
     lost_down: u32,
+    chains: [LossChain; 2],
     kept_out: u32,
     /// Part of a run without an answer that was too long for chance.
     outage: bool,
@@ -93,6 +96,7 @@ impl LinkEstimate {
             sent: seen.sent,
             lost_up: seen.lost_up,
             lost_down: seen.lost_down,
+            chains: seen.chains,
             kept_out: seen.kept_out,
             outage: false,
         };
@@ -179,6 +183,21 @@ impl LinkEstimate {
         Some((up, down))
     }
 
+    /// BurstR of the losses away from the prober and back, outages left out; 1 where it is not known.
+    pub fn burst_ratios(&self, now: Mono) -> (f64, f64) {
+        let of = |way: usize| {
+            let mut chain = LossChain::default();
+            let windows = self.windows.iter().filter(|w| !w.outage);
+            windows.for_each(|w| chain.join(&w.chains[way]));
+            chain.burst_ratio().unwrap_or(1.0)
+        };
+        if self.is_stale(now) {
+            (1.0, 1.0)
+        } else {
+            (of(0), of(1))
+        }
+    }
+
     /// How far the estimate is to be trusted, 0 to 1: grows with samples (one half at those a 95th
     /// percentile needs), shrinks with age, 0 when stale.
     pub fn confidence(&self, now: Mono) -> f64 {
@@ -219,6 +238,7 @@ mod tests {
             lost_down: 0,
             kept_out: 0,
             every: Duration::ZERO,
+            chains: Default::default(),
         }
     }
 

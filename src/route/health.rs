@@ -345,6 +345,7 @@ mod tests {
             lost_down: 0,
             kept_out: 0,
             every: Duration::ZERO,
+            chains: Default::default(),
         };
         let mut members = Vec::new();
         for (id, rtts) in (1..).zip(rtts) {

@@ -177,6 +177,7 @@ mod tests {
                 lost_down: 0,
                 kept_out: 0,
                 every: Duration::ZERO,
+                chains: Default::default(),
             };
             map.observe(key.clone(), &seen);
         }

@@ -241,6 +241,7 @@ mod tests {
             lost_down: 0,
             kept_out: 0,
             every: Duration::ZERO,
+            chains: Default::default(),
         };
         for (agent, edge) in [(1, 5), (2, 1), (2, u16::MAX), (2, 7), (3, 1)] {
             map.observe(LinkKey::AgentEdge(AgentId(agent), e(edge)), &seen);

@@ -55,6 +55,8 @@ struct LinkNow {
     out: bool,
     /// Believed loss away from the prober and back.
     loss: (f64, f64),
+    /// How it comes: BurstR.
+    burst_ratio: (f64, f64),
 }
 
 /// What a route is expected to do.
@@ -68,6 +70,8 @@ pub struct Expected {
     pub judged: Judged,
     /// Believed loss there and back, each 0 to 1.
     pub loss: (f64, f64),
+    /// BurstR there and back, of the link that loses most.
+    pub burst_ratio: (f64, f64),
     /// An edge of it is near its capacity.
     pub crowded: bool,
     /// Of its dearest link.
@@ -330,6 +334,7 @@ impl<'a> Snapshot<'a> {
             loss: link
                 .and_then(|l| l.loss(now))
                 .map_or((0.0, 0.0), |(up, down)| (believed(up), believed(down))),
+            burst_ratio: link.map_or((1.0, 1.0), |l| l.burst_ratios(now)),
         });
         self.known.borrow_mut().insert(key.clone(), Rc::clone(&known));
         known
@@ -370,6 +375,10 @@ impl<'a> Snapshot<'a> {
 
     fn expect_but_rtt(&self, route: &Route, steps: &[Step]) -> Expected {
         let kept = |loss: &dyn Fn(&Step) -> f64| steps.iter().map(|s| 1.0 - loss(s)).product::<f64>();
+        let bursts = |way: &dyn Fn(&Step) -> (f64, f64)| {
+            let most = steps.iter().map(way).max_by(|a, b| a.0.total_cmp(&b.0));
+            most.map_or(1.0, |(_, burst_ratio)| burst_ratio)
+        };
         Expected {
             route: *route,
             out: steps.iter().any(|s| s.link.out),
@@ -379,6 +388,7 @@ impl<'a> Snapshot<'a> {
                 Judging::HalfRoundTrips | Judging::Directions => Judged::HalfRoundTrip,
             },
             loss: (1.0 - kept(&Step::loss_there), 1.0 - kept(&Step::loss_back)),
+            burst_ratio: (bursts(&Step::there), bursts(&Step::back)),
             crowded: route
                 .edges()
                 .any(|edge| self.links.load(edge).is_some_and(|load| load >= CROWDED)),
@@ -446,20 +456,32 @@ struct Step {
 }
 
 impl Step {
-    fn loss_there(&self) -> f64 {
-        if self.forward {
-            self.link.loss.0
+    /// Loss and BurstR in the direction of the route.
+    fn there(&self) -> (f64, f64) {
+        self.way(self.forward)
+    }
+
+    fn back(&self) -> (f64, f64) {
+        self.way(!self.forward)
+    }
+
+    fn way(&self, away: bool) -> (f64, f64) {
+        let LinkNow {
+            loss, burst_ratio, ..
+        } = &*self.link;
+        if away {
+            (loss.0, burst_ratio.0)
         } else {
-            self.link.loss.1
+            (loss.1, burst_ratio.1)
         }
     }
 
+    fn loss_there(&self) -> f64 {
+        self.there().0
+    }
+
     fn loss_back(&self) -> f64 {
-        if self.forward {
-            self.link.loss.1
-        } else {
-            self.link.loss.0
-        }
+        self.back().0
     }
 }
 
@@ -505,10 +527,12 @@ impl Expected {
     }
 
     fn heard(&self, delays: impl IntoIterator<Item = (Duration, f64)>) -> Option<f64> {
-        let losses = Losses {
-            lost: self.loss.0.max(self.loss.1),
-            burst_ratio: 1.0,
+        let (lost, burst_ratio) = if self.loss.0 >= self.loss.1 {
+            (self.loss.0, self.burst_ratio.0)
+        } else {
+            (self.loss.1, self.burst_ratio.1)
         };
+        let losses = Losses { lost, burst_ratio };
         heard(delays, losses, CODEC).map(|heard| heard.r.max(0.0))
     }
 

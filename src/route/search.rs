@@ -85,6 +85,7 @@ mod tests {
                 lost_down: 0,
                 kept_out: 0,
                 every: Duration::ZERO,
+                chains: Default::default(),
             };
             map.observe(
                 LinkKey::AgentEdge(AgentId(agent), EdgeId::new(edge).unwrap()),

@@ -425,6 +425,7 @@ impl Target {
             raw: None,
             jitter_up_us: None,
             jitter_down_us: None,
+            late_up: 0,
             chain_up: LossChain::default(),
             chain_down: LossChain::default(),
         };

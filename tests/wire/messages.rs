@@ -109,6 +109,25 @@ fn values(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
             ..window_of_link.clone()
         },
     );
+    let chain = check(
+        with,
+        "LossChain",
+        LossChain {
+            kept_after_kept: 90,
+            lost_after_kept: 2,
+            kept_after_lost: 3,
+            lost_after_lost: 4,
+        },
+    );
+    check(
+        with,
+        "Window.chained",
+        Window {
+            chain_up: Some(Box::new(chain)),
+            chain_down: Some(Box::default()),
+            ..window_of_link.clone()
+        },
+    );
     let window_of_route = check(
         with,
         "Window.route",

@@ -227,6 +227,7 @@ impl ProbeSession {
         ledger.stalled += u32::from(stalled);
         if !in_time {
             ledger.late += 1;
+            self.probes[at].late_up = self.was_up(&probe, arrival, body);
             return EchoOutcome::Late { rtt };
         }
         ledger.received += 1;
@@ -235,7 +236,35 @@ impl ProbeSession {
             return EchoOutcome::Excluded;
         };
         window.arrivals.push(arrived);
+        let raw = |there: There| {
+            [
+                there.up_us,
+                i64::from(arrived.sample.rtt_us).saturating_sub(there.up_us),
+            ]
+        };
+        let newest = arrived.there.map(|there| (there.clocks, raw(there)));
+        self.newest_raw = newest.or(self.newest_raw);
         EchoOutcome::Sample(arrived.sample)
+    }
+
+    /// Whether an echo is late by its way up rather than by its way back: which of both is longer against the
+    /// newest sample in time. Where nothing tells, it is the way back.
+    fn was_up(&self, probe: &Probe, arrival: Arrival, body: Option<&EchoBody>) -> bool {
+        let (Some(body), Some((clocks, usual))) = (body, self.newest_raw) else {
+            return false;
+        };
+        let its = Clocks {
+            here: probe.clock,
+            there: body.clock(),
+        };
+        let up = body.recv_us.saturating_sub(probe.sent.as_micros());
+        let down = arrival
+            .at
+            .as_micros()
+            .saturating_sub(body.recv_us)
+            .saturating_sub(i64::from(body.residence_us));
+        let more = |raw: i64, usual: i64| raw.saturating_sub(usual);
+        its == clocks && more(up, usual[0]) > more(down, usual[1])
     }
 }
 

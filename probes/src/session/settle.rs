@@ -57,13 +57,19 @@ impl ProbeSession {
         let until = self.probes.partition_point(|p| p.window <= start);
         let mut by_count = losses_by_count(&self.probes, until, self.evidence.anchor()).into_iter();
         let (mut chain_up, mut chain_down) = (LossChain::default(), LossChain::default());
+        let mut late_up = 0;
         let first = self.first_open();
         for (seq, probe) in (first..).zip(self.probes.drain(..until)) {
             self.silence.closed(seq, &probe);
             self.evidence.pass(&probe);
             let loss = match probe.echo {
-                Echo::Never => continue,
+                Echo::Never => {
+                    chain_up.push_unknown();
+                    chain_down.push_unknown();
+                    continue;
+                }
                 Echo::InTime => None,
+                Echo::Late if probe.late_up => Some(Loss::Up),
                 Echo::Late => Some(Loss::Down),
                 Echo::None if probe.acked => Some(Loss::Down),
                 Echo::None if probe.missed => Some(Loss::Up),
@@ -76,11 +82,18 @@ impl ProbeSession {
                     Some(Loss::Unknown) | None => ledger.lost_unknown += 1,
                 }
             }
-            if loss != Some(Loss::Unknown) {
-                chain_up.push(loss == Some(Loss::Up));
-            }
-            if !matches!(loss, Some(Loss::Up | Loss::Unknown)) {
-                chain_down.push(loss.is_some());
+            late_up += u32::from(probe.late_up);
+            match loss {
+                None | Some(Loss::Down) => {
+                    chain_up.push(false);
+                    chain_down.push(loss.is_some());
+                }
+                // It never was on its way down.
+                Some(Loss::Up) => chain_up.push(true),
+                Some(Loss::Unknown) => {
+                    chain_up.push_unknown();
+                    chain_down.push_unknown();
+                }
             }
         }
         debug_assert_eq!(ledger.check(), Ok(()), "a closed window's books");
@@ -98,6 +111,7 @@ impl ProbeSession {
             jitter_down_us: self.jitter_down.jitter.rounded_us(),
             chain_up,
             chain_down,
+            late_up,
         };
         thin(&mut window.samples);
         Some(window)

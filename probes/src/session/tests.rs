@@ -31,7 +31,12 @@ impl Peer {
     }
 
     fn echo(&mut self, probe: &LinkProbe) -> LinkEcho {
-        let recv = Mono::from_micros(probe.sent_us) + Duration::from_millis(5_010);
+        self.echo_after(probe, 10)
+    }
+
+    /// Of a probe that came after so many ms.
+    fn echo_after(&mut self, probe: &LinkProbe, up_ms: u64) -> LinkEcho {
+        let recv = Mono::from_micros(probe.sent_us) + Duration::from_millis(5_000 + up_ms);
         let body = self
             .0
             .receive((), probe.session, probe.seq, probe.floor, recv)
@@ -90,6 +95,39 @@ fn windows_close_three_seconds_after_their_end_and_late_begins_after_two() {
     let ledger = s.poll_window(ms(4_000)).unwrap().ledger;
     assert_eq!((ledger.received, ledger.late), (1, 1));
     assert_eq!(s.next_close(), None);
+}
+
+#[test]
+fn what_is_late_is_late_by_one_of_its_ways() {
+    for (up_ms, late_up) in [(10, 0), (2_300, 1)] {
+        let (mut s, mut peer) = (session(), Peer::new(1));
+        let (usual, late) = (send(&mut s, 0), send(&mut s, 100));
+        let echoes = (peer.echo(&usual), peer.echo_after(&late, up_ms));
+        s.on_link_echo(ms(32), &echoes.0);
+        let outcome = s.on_link_echo(ms(2_500), &echoes.1);
+        assert!(matches!(outcome, EchoOutcome::Late { .. }), "{outcome:?}");
+        let window = close(&mut s);
+        assert_eq!((window.ledger.late, window.late_up), (1, late_up), "{up_ms}");
+        let (p_up, p_down) = (window.chain_up.p(), window.chain_down.p());
+        assert_eq!(
+            (p_up == Some(1.0), p_down == Some(1.0)),
+            (late_up == 1, late_up == 0)
+        );
+    }
+}
+
+#[test]
+fn an_echo_read_after_a_stall_is_no_late_one() {
+    let (mut s, mut peer) = (session(), Peer::new(1));
+    let probe = send(&mut s, 0);
+    let echo = peer.echo(&probe);
+    let read = Arrival {
+        at: ms(2_600),
+        stall: Stall::Suspect,
+    };
+    assert_eq!(s.on_link_echo(read, &echo), EchoOutcome::Excluded);
+    let ledger = close(&mut s).ledger;
+    assert_eq!((ledger.received, ledger.late, ledger.excluded), (1, 0, 1));
 }
 
 /// Probes once a second from 0 on, of which only the echoes of `answered` come back, at once; answers the

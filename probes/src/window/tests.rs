@@ -41,6 +41,7 @@ fn window(second: i64, seq: u64, rtts: &[u32]) -> Window {
         }),
         jitter_up_us: rtts.last().copied(),
         jitter_down_us: None,
+        late_up: 0,
         chain_up: chain,
         chain_down: LossChain::default(),
     }

@@ -95,6 +95,7 @@ fn measured(planner: &mut Planner, id: u16, now: Now) {
                 lost_down: 0,
                 kept_out: 0,
                 every: Duration::ZERO,
+                chains: Default::default(),
             },
         );
     }

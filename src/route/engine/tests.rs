@@ -85,6 +85,7 @@ impl World {
             lost_down: 0,
             kept_out: 0,
             every: Duration::ZERO,
+            chains: Default::default(),
         };
         self.links.observe(key, &seen);
     }

@@ -77,6 +77,7 @@ impl World {
                 lost_down: 0,
                 kept_out: 0,
                 every: Duration::ZERO,
+                chains: Default::default(),
             };
             self.links.observe(key.clone(), &seen);
         }
@@ -255,6 +256,7 @@ fn a_route_that_few_samples_cast_doubt_on_is_not_moved_to() {
             lost_down: 0,
             kept_out: 0,
             every: Duration::ZERO,
+            chains: Default::default(),
         };
         world.links.observe(LinkKey::AgentEdge(A, e(1)), &seen);
         let primary = if moves { 1 } else { 2 };
@@ -284,6 +286,7 @@ fn a_breach_by_percentile_moves_only_beyond_chance() {
                 lost_down: 0,
                 kept_out: 0,
                 every: Duration::ZERO,
+                chains: Default::default(),
             };
             world.links.observe(LinkKey::AgentEdge(A, e(edge)), &seen);
         }

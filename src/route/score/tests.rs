@@ -41,6 +41,7 @@ fn put(map: &mut LinkMap, key: LinkKey, rtt_us: &[u32], sent: u32, lost_up: u32,
         lost_down,
         kept_out: 0,
         every: Duration::ZERO,
+        chains: Default::default(),
     };
     map.observe(key, &seen);
 }
@@ -340,5 +341,44 @@ proptest! {
         let brute = routes.iter().map(|r| snapshot.expect(A, r, &to).cost(BUDGET)).min().unwrap();
         let got = snapshot.rank(A, &to, &routes, BUDGET, FINALISTS)[0].cost(BUDGET);
         prop_assert_eq!(got, brute);
+    }
+}
+
+#[test]
+fn losses_in_runs_spoil_more_than_as_many_here_and_there() {
+    // 12 of 100 lost on the way back to the agent: each by itself, or four at a time.
+    let rated = |pairs: [u32; 4], forward: bool| {
+        let mut map = LinkMap::default();
+        up(&mut map, 1);
+        let chain = corridor_probes::LossChain::of_pairs(pairs);
+        let mut seen = Observation {
+            at: Mono::ZERO,
+            length: Duration::from_secs(10),
+            rtt_us: &[20_000; 88],
+            sent: 100,
+            lost_up: 0,
+            lost_down: 12,
+            kept_out: 0,
+            every: Duration::ZERO,
+            chains: [Default::default(), chain],
+        };
+        if !forward {
+            (seen.lost_up, seen.lost_down) = (12, 0);
+            seen.chains.reverse();
+        }
+        let (lossy, other) = if forward { (A, B) } else { (B, A) };
+        map.observe(LinkKey::AgentEdge(lossy, e(1)), &seen);
+        clean(&mut map, LinkKey::AgentEdge(other, e(1)), 20_000);
+        let snapshot = Snapshot::new(&map, Mono::ZERO);
+        snapshot
+            .expect(A, &route(&[1]), &FarEnd::Agent(B))
+            .rating()
+            .unwrap()
+    };
+    let (single, runs) = ([75, 12, 12, 0], [84, 3, 3, 9]);
+    assert!(rated(single, true) > rated(runs, true) + 5.0);
+    // The far agent's way up is the same direction, seen from its end.
+    for pairs in [single, runs] {
+        assert!((rated(pairs, true) - rated(pairs, false)).abs() < 1e-9);
     }
 }

@@ -14,6 +14,9 @@ struct World<F> {
     answers: F,
     /// Answers quote too little.
     unnamed: bool,
+    /// After so many probes of the target the last router refuses them.
+    refused_after: u32,
+    of_target: u32,
     /// Highest hop limit that was ever sent.
     furthest: u8,
     probes: u32,
@@ -26,6 +29,8 @@ impl<F: FnMut(u8, Probe, Mono) -> bool> World<F> {
             end,
             answers,
             unnamed: false,
+            refused_after: u32::MAX,
+            of_target: 0,
             furthest: 0,
             probes: 0,
             at: Vec::new(),
@@ -57,7 +62,16 @@ impl<F: FnMut(u8, Probe, Mono) -> bool> World<F> {
                     self.probes += 1;
                     self.furthest = self.furthest.max(probe.ttl);
                     let hop = probe.ttl.min(self.end);
-                    if (self.answers)(hop, probe, now) {
+                    self.of_target += u32::from(probe.ttl == self.end);
+                    if hop == self.end && self.of_target > self.refused_after {
+                        let answer = Answer {
+                            number: Some(probe.number),
+                            from: router(hop - 1),
+                            protocol: probe.protocol,
+                            meaning: Meaning::Unreachable(super::super::probe::Unreachable::Host),
+                        };
+                        coming.push((now + Duration::from_millis(10), answer));
+                    } else if (self.answers)(hop, probe, now) {
                         let answer = Answer {
                             number: (!self.unnamed).then_some(probe.number),
                             from: if hop == self.end { plan.target } else { router(hop) },
@@ -241,6 +255,22 @@ fn short_quotes_are_matched_by_waiting_then_by_address() {
             "hop {} {}",
             index + 1,
             hop.series().answered()
+        );
+    }
+}
+
+#[test]
+fn a_refusal_on_the_way_is_a_loss_at_an_end_that_was_reached() {
+    for router_answers in [true, false] {
+        let mut world = World::new(5, |hop, _, _| hop != 4 || router_answers);
+        world.refused_after = 5;
+        let tracer = world.run(plan(10));
+        assert_eq!(tracer.distance(), Some(5));
+        let end = tracer.hops()[4].series();
+        assert_eq!(
+            (end.settled(), end.answered(), end.missing()),
+            (10, 5, 5),
+            "{router_answers}"
         );
     }
 }
