@@ -174,8 +174,7 @@ impl Clocks {
                 let at = self.between.at();
                 let by = |edge: EdgeClock| {
                     let last = star.graph.between(Some(edge), None, at)?;
-                    let EdgeClock(id, clock) = edge;
-                    Some(self.between(here, ClockName::Edge { id, clock })?.then(last))
+                    Some(self.between(here, edge.name())?.then(last))
                 };
                 let mut ways = star.edges.values().filter_map(|&edge| by(edge));
                 let first = ways.next()?;

@@ -102,7 +102,7 @@ pub const CROWDED: f64 = 0.80;
 // ---- plans (controller) ----
 
 /// Grain of what a plan adds to a route's round trips, and how far it must be off before the plan is made anew:
-/// medians of ten probes move by some milliseconds from report to report.
+/// percentiles of a minute move by some milliseconds from report to report.
 pub const ADDED_GRAIN: Duration = Duration::from_millis(5);
 pub const ADDED_DEAD_BAND: Duration = Duration::from_millis(10);
 
