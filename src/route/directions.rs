@@ -6,8 +6,10 @@
 //! is at most [`BOUND_SHARE`] of the budget, the worse direction is judged, at its estimate plus the bound;
 //! elsewhere half of the round trip is, and it is said so.
 //!
-//! Everything is compared as round trips: the worse direction counts twice, against twice the budget. Routes of
-//! one leg are all judged alike, at their own bounds: the one of which less is known must not win by that.
+//! Everything is compared as round trips: the worse direction counts twice, against twice the budget. Where one
+//! route of a leg is judged by its directions, so are all, each at its own bound: the one of which less is known
+//! must not win by that. Nor must it lose by more than doubt that is borne: beyond that, half of its round trip
+//! is judged, with as much added as a bound may be.
 
 use std::{collections::VecDeque, fmt::Debug, time::Duration};
 
@@ -17,7 +19,6 @@ use super::{
     defaults::{BOUND_LEFT, BOUND_SHARE, HORIZON, WINDOW_SAMPLES, WINDOWS},
     estimate::{Distribution, thin},
 };
-use crate::store::records::BudgetOn;
 
 /// A monotonic clock: a process's, from one sleep of its machine to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,15 +43,11 @@ impl Clocks for NoClocks {
     }
 }
 
-/// How well directions must be known for a budget to be judged on them, and how badly they may be known before
-/// they are not any more; `None` of a budget on round trips.
-pub fn wanted_bound(budget: Duration, on: BudgetOn, was_judged: bool) -> Option<Duration> {
-    let share = if was_judged {
-        BOUND_SHARE * BOUND_LEFT
-    } else {
-        BOUND_SHARE
-    };
-    (on == BudgetOn::OneWay).then(|| budget.mul_f64(share))
+/// How well directions must be known for a budget on one way to be judged on them, and how badly they may be
+/// known before they are not any more.
+pub fn bound_borne(budget: Duration, was_judged: bool) -> Duration {
+    let left = if was_judged { BOUND_LEFT } else { 1.0 };
+    budget.mul_f64(BOUND_SHARE * left)
 }
 
 /// One link's raw differences, away from the prober and back, of the windows within [`HORIZON`].
@@ -192,11 +189,12 @@ pub struct Worse {
 }
 
 impl Worse {
-    /// Of which nothing but round trips is known.
-    pub fn at_most(rtt: &Distribution) -> Self {
+    /// Of which little but the round trip is known: half of it, and as much more as a bound may be.
+    pub fn by_half(rtt: &Distribution, within: Duration) -> Self {
+        let more = u32::try_from(within.as_micros().saturating_mul(2)).unwrap_or(u32::MAX);
         Self {
-            twice: rtt.map(|us| us.saturating_mul(2)),
-            bound: rtt.median() / 2,
+            twice: rtt.map(|us| us.saturating_add(more)),
+            bound: within,
         }
     }
 }
@@ -459,9 +457,7 @@ mod tests {
 
     #[test]
     fn a_bound_is_left_later_than_it_is_taken() {
-        let bound = |on, was| wanted_bound(Duration::from_millis(100), on, was);
-        assert_eq!(bound(BudgetOn::RoundTrip, true), None);
-        assert_eq!(bound(BudgetOn::OneWay, false), Some(Duration::from_millis(20)));
-        assert_eq!(bound(BudgetOn::OneWay, true), Some(Duration::from_millis(25)));
+        let bound = |was| bound_borne(Duration::from_millis(100), was);
+        assert_eq!([false, true].map(bound), [20, 25].map(Duration::from_millis));
     }
 }

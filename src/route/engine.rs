@@ -283,7 +283,7 @@ impl ClassPlans {
             let choice = plan_leg(snapshot, wall, &leg, &mut memory);
             let mut plan = plan(class, to, wall, budget, choice);
             if memory.judges_directions() {
-                let snapshot = snapshot.judging(Judging::Directions);
+                let snapshot = snapshot.judging(Judging::directions(budget));
                 plan.added_ms = added(&snapshot, member.agent, &plan, before.as_ref());
             }
             let leg = LegState {

@@ -9,7 +9,7 @@ use super::{
     FarEnd,
     classes::{Class, Meeting, Member},
     defaults::AT_RISK_BELOW,
-    directions::{Raw, Worse, wanted_bound},
+    directions::{Raw, Worse, bound_borne},
     estimate::Distribution,
     margin::ms,
     score::{Expected, Snapshot},
@@ -190,7 +190,7 @@ fn between(
         let there = raw(a).zip(raw(b));
         vec![(round_trip, there.and_then(|(a, b)| a.then(&b.turned())))]
     };
-    let wanted = wanted_bound(class.budget, class.budget_on, was_judged);
+    let wanted = (class.budget_on == BudgetOn::OneWay).then(|| bound_borne(class.budget, was_judged));
     let worse = |raw: &Option<Raw>| {
         let worse = snapshot.worse(raw.as_ref()?)?;
         (worse.bound <= wanted?).then_some(worse)

@@ -30,7 +30,7 @@ use self::standby::Standbys;
 use super::{
     Cause, FarEnd, NoDisjoint, NoRoute, Reason,
     defaults::{BREACH_Z, DWELL, FINALISTS, HOLD_DOWN, MAX_EDGES, QUALITY_STEP, SETTLING},
-    directions::wanted_bound,
+    directions::bound_borne,
     estimate::Distribution,
     hold_down::HoldDowns,
     links::{EdgeState, LinkMap},
@@ -38,7 +38,6 @@ use super::{
     score::{Expected, Judging, Snapshot, Standing},
     search,
 };
-use crate::store::records::BudgetOn;
 
 /// One participant and one far end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -126,7 +125,9 @@ impl Current {
 pub fn plan_leg(snapshot: &Snapshot<'_>, now: Wall, leg: &Leg<'_>, memory: &mut PlanMemory) -> PlanChoice {
     let usable = usable(snapshot, leg);
     memory.directions = are_directions_known(snapshot, leg, &usable, memory.directions);
-    let by_directions = memory.directions.then(|| snapshot.judging(Judging::Directions));
+    let by_directions = memory
+        .directions
+        .then(|| snapshot.judging(Judging::directions(leg.budget)));
     let snapshot = by_directions.as_ref().unwrap_or(snapshot);
     let candidates = Candidates::find(snapshot, leg, usable);
     let before = memory
@@ -178,16 +179,14 @@ pub fn plan_leg(snapshot: &Snapshot<'_>, now: Wall, leg: &Leg<'_>, memory: &mut 
 }
 
 /// Whether directions are judged, if they are to be: when those of some measured route are known well enough.
-/// Others are judged by what is known of them, which is so much the worse. Between two agents only: elsewhere
+/// Between two agents only: elsewhere
 /// legs make the way together, and the worse directions of both need not meet.
 fn are_directions_known(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], was_judged: bool) -> bool {
     if snapshot.judges() == Judging::RoundTrips || !matches!(leg.to, FarEnd::Agent(_)) {
         return false;
     }
     // The leg's share is all of the budget, as a round trip.
-    let Some(wanted) = wanted_bound(leg.budget / 2, BudgetOn::OneWay, was_judged) else {
-        return false;
-    };
+    let wanted = bound_borne(leg.budget / 2, was_judged);
     let measured = usable
         .iter()
         .filter(|route| snapshot.is_measured(leg.from, route, leg.to));

@@ -11,7 +11,7 @@ use super::{
     FarEnd, Figures,
     classes::Class,
     defaults::{CROWDED, LOSS_SPOILS, P95_SAMPLES, QUALITY_STEP},
-    directions::{ClockName, Clocks, NoClocks, Raw, Rough, Worse},
+    directions::{ClockName, Clocks, NoClocks, Raw, Rough, Worse, bound_borne},
     estimate::Distribution,
     links::{EdgeState, LinkKey, LinkMap, Money},
     margin::ms,
@@ -45,8 +45,18 @@ pub enum Judging {
     RoundTrips,
     /// For want of better: what is meant is half of them.
     HalfRoundTrips,
-    /// The worse direction of each.
-    Directions,
+    /// The worse direction of each, where its bound is at most `within`; half of the round trip and that much
+    /// more for the others.
+    Directions { within: Duration },
+}
+
+impl Judging {
+    /// By directions, for a leg whose share of the budget is `budget` as a round trip.
+    pub fn directions(budget: Duration) -> Self {
+        Self::Directions {
+            within: bound_borne(budget / 2, true),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -178,20 +188,20 @@ impl<'a> Snapshot<'a> {
     pub fn expect(&self, from: AgentId, route: &Route, to: &FarEnd) -> Expected {
         let expected = self.expect_along(route, &self.steps(from, route, to));
         match self.judging {
-            Judging::Directions => self.by_directions(from, to, expected),
+            Judging::Directions { within } => self.by_directions(from, to, expected, within),
             Judging::RoundTrips | Judging::HalfRoundTrips => expected,
         }
     }
 
-    /// Where nothing is known of its directions, one of them may take all of the round trip.
-    fn by_directions(&self, from: AgentId, to: &FarEnd, expected: Expected) -> Expected {
+    fn by_directions(&self, from: AgentId, to: &FarEnd, expected: Expected, within: Duration) -> Expected {
         let Some(rtt) = expected.rtt else {
             return expected;
         };
         let worse = self
             .whole_way(from, &expected.route, to)
             .and_then(|raw| self.worse(&raw))
-            .unwrap_or_else(|| Worse::at_most(&rtt));
+            .filter(|worse| worse.bound <= within)
+            .unwrap_or_else(|| Worse::by_half(&rtt, within));
         Expected {
             rtt: Some(worse.twice),
             judged: Judged::OneWay {
@@ -294,13 +304,18 @@ impl<'a> Snapshot<'a> {
         finalists: usize,
     ) -> Vec<Expected> {
         let skip_target = self.skips_target(to);
-        let directions = self.judging == Judging::Directions;
+        let within = match self.judging {
+            Judging::Directions { within } => Some(within),
+            Judging::RoundTrips | Judging::HalfRoundTrips => None,
+        };
         let mut candidates: Vec<(Cost, Vec<Step>)> = routes
             .iter()
             .map(|route| {
                 let steps = self.steps_unless(from, route, to, skip_target);
-                let worse = directions.then(|| self.rough(from, route, to)).flatten();
-                let worse = directions.then(|| worse.map(|(rough, ends)| rough.worse(ends)));
+                let worse = within.and_then(|within| {
+                    let (rough, ends) = self.rough(from, route, to)?;
+                    (rough.bound(ends) <= within).then(|| rough.worse(ends))
+                });
                 (self.cheap_cost(route, &steps, worse, budget), steps)
             })
             .collect();
@@ -310,10 +325,9 @@ impl<'a> Snapshot<'a> {
             .iter()
             .map(|(cost, steps)| {
                 let expected = self.expect_along(&cost.route, steps);
-                if directions {
-                    self.by_directions(from, to, expected)
-                } else {
-                    expected
+                match within {
+                    Some(within) => self.by_directions(from, to, expected, within),
+                    None => expected,
                 }
             })
             .collect();
@@ -385,7 +399,7 @@ impl<'a> Snapshot<'a> {
             rtt: None,
             judged: match self.judging {
                 Judging::RoundTrips => Judged::RoundTrip,
-                Judging::HalfRoundTrips | Judging::Directions => Judged::HalfRoundTrip,
+                Judging::HalfRoundTrips | Judging::Directions { .. } => Judged::HalfRoundTrip,
             },
             loss: (1.0 - kept(&Step::loss_there), 1.0 - kept(&Step::loss_back)),
             burst_ratio: (bursts(&Step::there), bursts(&Step::back)),
@@ -399,12 +413,12 @@ impl<'a> Snapshot<'a> {
     /// The cost with the route's percentiles guessed from its links': medians add, and so do the squares
     /// of what the 95th percentiles lie above them (exact for normal distributions).
     ///
-    /// Where directions are judged, `worse` has them of the worse one, if that is known.
+    /// Where directions are judged, `worse` has them of the worse one, if that is known well enough.
     fn cheap_cost(
         &self,
         route: &Route,
         steps: &[Step],
-        worse: Option<Option<[Duration; 2]>>,
+        worse: Option<[Duration; 2]>,
         budget: Duration,
     ) -> Cost {
         let mut median = Duration::ZERO;
@@ -421,9 +435,10 @@ impl<'a> Snapshot<'a> {
             samples = samples.min(rtt.samples());
         }
         let high = median + Duration::from_secs_f64(above.sqrt());
-        let [median, high] = match worse {
-            None => [median, high],
-            Some(known) => known.unwrap_or([median * 2, high * 2]),
+        let [median, high] = match (self.judging, worse) {
+            (Judging::Directions { .. }, Some(worse)) => worse,
+            (Judging::Directions { within }, None) => [median, high].map(|rtt| rtt + within * 2),
+            (Judging::RoundTrips | Judging::HalfRoundTrips, _) => [median, high],
         };
         let guess = measured.then_some(Percentiles {
             median,

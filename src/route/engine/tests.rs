@@ -375,9 +375,9 @@ fn a_route_of_which_less_is_known_has_no_advantage() {
     }
     world.clocks = Within(8_000);
     world.update();
-    // 48 and 8 of doubt, against 98 that may all be one way.
+    // 48 and 8 of doubt, against 49 and as much doubt as is borne.
     assert_eq!(world.plan("s1").primary, Some(route(&[1])));
-    assert_eq!(world.plan("s1").added_ms, [20, 100]);
+    assert_eq!(world.plan("s1").added_ms, [20, 25]);
 }
 
 #[test]
