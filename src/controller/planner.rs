@@ -201,7 +201,9 @@ impl Planner {
         let up = samples.iter().filter_map(|s| s.up_us).collect();
         let down = samples.iter().filter_map(Sample::down_us).collect();
         let clocks = links::clocks_of(from, boot, edge, window);
-        self.links.observe_directions(key.clone(), clocks, at, [up, down]);
+        let length = Duration::from_millis(window.length_ms.into());
+        self.links
+            .observe_directions(key.clone(), clocks, at, length, [up, down]);
     }
 
     /// Plans every leg of every live class, and answers what changed.

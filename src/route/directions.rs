@@ -60,6 +60,7 @@ pub struct Directions {
 #[derive(Debug, Clone)]
 struct Window {
     at: Mono,
+    length: Duration,
     /// In µs, ascending.
     ways: [Vec<i64>; 2],
 }
@@ -73,9 +74,9 @@ impl Directions {
         }
     }
 
-    /// Takes a window in that closed at `at`, with raw differences in µs in any order. Others than of the
-    /// newest clocks are forgotten.
-    pub fn observe(&mut self, clocks: [ClockName; 2], at: Mono, ways: [Vec<i64>; 2]) {
+    /// Takes in a window of this length that ended at `at`, with raw differences in µs in any order. Others than
+    /// of the newest clocks are forgotten.
+    pub fn observe(&mut self, clocks: [ClockName; 2], at: Mono, length: Duration, ways: [Vec<i64>; 2]) {
         if ways.iter().any(Vec::is_empty) {
             return;
         }
@@ -91,7 +92,7 @@ impl Directions {
             way
         });
         let place = self.windows.partition_point(|w| w.at <= at);
-        self.windows.insert(place, Window { at, ways });
+        self.windows.insert(place, Window { at, length, ways });
         let newest = self.windows.back().map_or(at, |w| w.at);
         while self.windows.len() > WINDOWS || self.windows.front().is_some_and(|w| w.at + HORIZON <= newest) {
             self.windows.pop_front();
@@ -109,11 +110,18 @@ impl Directions {
         let relation = clocks.relation(here, there)?;
         let middle = relation.slow_ppb.midpoint(relation.fast_ppb);
         let doubt = relation.fast_ppb.saturating_sub(middle).unsigned_abs();
-        let oldest = now.since(self.windows.front()?.at);
+        let oldest = now.since(self.windows.front()?.middle());
+        // Samples are of any time in their window, and of the wait for an echo after it.
+        let longest = self.windows.iter().map(|w| w.length).max()?;
+        let fastest = relation
+            .slow_ppb
+            .saturating_abs()
+            .max(relation.fast_ppb.saturating_abs());
+        let within = gained_us(fastest, longest / 2 + ECHO_WAIT).unsigned_abs();
         let ways = [0, 1].map(|way| {
             let sign = if way == 0 { 1 } else { -1 };
             let moved = self.windows.iter().flat_map(|w| {
-                let by = gained_us(middle, now.since(w.at)) * sign;
+                let by = gained_us(middle, now.since(w.middle())) * sign;
                 w.ways[way].iter().map(move |us| us.saturating_add(by))
             });
             Way::of(&moved.collect::<Vec<_>>())
@@ -124,10 +132,19 @@ impl Directions {
         Some(Raw {
             clocks: self.clocks,
             ways: [there_way, back_way],
-            doubt_us: gained_us(i64::try_from(doubt).ok()?, oldest).unsigned_abs() + GRAIN_US,
+            doubt_us: gained_us(i64::try_from(doubt).ok()?, oldest).unsigned_abs() + within + GRAIN_US,
         })
     }
 }
+
+impl Window {
+    fn middle(&self) -> Mono {
+        self.at - self.length / 2
+    }
+}
+
+/// An echo in time comes within this.
+const ECHO_WAIT: Duration = Duration::from_secs(2);
 
 /// Raw differences are of whole microseconds, and are moved by whole ones.
 const GRAIN_US: u64 = 3;
@@ -353,7 +370,7 @@ mod tests {
 
     fn link(clocks: [ClockName; 2], there: &[i64], back: &[i64]) -> Raw {
         let mut directions = Directions::new(clocks);
-        directions.observe(clocks, NOW, [there.to_vec(), back.to_vec()]);
+        directions.observe(clocks, NOW, Duration::ZERO, [there.to_vec(), back.to_vec()]);
         directions.now(NOW, &STEADY).unwrap()
     }
 
@@ -406,25 +423,28 @@ mod tests {
     fn drift_is_taken_out_and_its_doubt_is_in_the_bound() {
         let clocks = [agent(1), edge(1)];
         let mut directions = Directions::new(clocks);
-        // 100 ppm: 1 ms in 10 s.
+        // 100 ppm: 1 ms in 10 s. A sample a second, from 60 s ago until now.
         for i in 0..6 {
             let at = NOW - Duration::from_secs(50 - i * 10);
-            let ahead = -5_000 + i as i64 * 1_000;
-            directions.observe(clocks, at, [vec![10_000 + ahead; 10], vec![10_000 - ahead; 10]]);
+            let ahead = |second: i64| -6_000 + (i as i64 * 10 + second) * 100;
+            let ways = [1, -1].map(|sign| (0..10).map(|s| 10_000 + sign * ahead(s)).collect());
+            directions.observe(clocks, at, Duration::from_secs(10), ways);
         }
         let drift = Drift {
             ppb: 100_000,
             doubt_ppb: 20_000,
         };
-        let raw = directions.now(NOW, &drift).unwrap();
-        let worse = raw.worse(offset(0, 0));
-        assert_eq!(
-            worse.bound.as_micros(),
-            u128::from(1_000 + GRAIN_US),
-            "20 ppm in 50 s"
-        );
-        let of = |us: u64| Duration::from_micros(2 * (us + 1_000 + GRAIN_US));
-        assert_eq!([worse.twice.median(), worse.twice.p95()], [of(10_000); 2]);
+        let worse = directions.now(NOW, &drift).unwrap().worse(offset(0, 0));
+        // 20 ppm in the 55 s since the middle of the oldest; 120 ppm in half a window, and the wait for an echo.
+        assert_eq!(worse.bound.as_micros(), u128::from(1_100 + 840 + GRAIN_US));
+        for twice in [worse.twice.quantile(0.0), worse.twice.p95()] {
+            let estimate = twice / 2 - worse.bound;
+            let off = estimate.abs_diff(Duration::from_micros(10_000));
+            assert!(
+                off <= Duration::from_micros(500),
+                "what half a window drifts: {off:?}"
+            );
+        }
     }
 
     #[test]
@@ -433,7 +453,7 @@ mod tests {
         let mut directions = Directions::new(clocks);
         let mut see = |clock, at_s: u64, us: i64| {
             let at = NOW - Duration::from_secs(100 - at_s);
-            directions.observe([agent(1), edge(clock)], at, [vec![us], vec![us]]);
+            directions.observe([agent(1), edge(clock)], at, Duration::ZERO, [vec![us], vec![us]]);
             directions
                 .now(NOW, &STEADY)
                 .map(|raw| (raw.clocks()[1], raw.ways[0].at(1.0)))
@@ -447,7 +467,7 @@ mod tests {
             Some((edge(2), 30)),
             "late news of a clock that is gone"
         );
-        directions.observe(clocks, NOW, [vec![], vec![]]);
+        directions.observe(clocks, NOW, Duration::ZERO, [vec![], vec![]]);
         assert_eq!(
             directions.newest(),
             Some(NOW - Duration::from_secs(30)),

@@ -1,6 +1,9 @@
 //! The link map: an estimate for each link, a state and a load for each edge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corridor_probes::{AgentId, EdgeId, Mono, Route};
 use serde::{Deserialize, Serialize};
@@ -79,12 +82,13 @@ impl LinkMap {
         link: LinkKey,
         clocks: [ClockName; 2],
         at: Mono,
+        length: Duration,
         ways: [Vec<i64>; 2],
     ) {
         let known = self.directions.entry(link);
         known
             .or_insert_with(|| Directions::new(clocks))
-            .observe(clocks, at, ways);
+            .observe(clocks, at, length, ways);
     }
 
     pub fn directions(&self, link: &LinkKey) -> Option<&Directions> {
@@ -198,8 +202,6 @@ fn all_edges() -> (EdgeId, EdgeId) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn e(id: u16) -> EdgeId {

@@ -47,7 +47,9 @@ pub enum Judging {
     HalfRoundTrips,
     /// The worse direction of each, where its bound is at most `within`; half of the round trip and that much
     /// more for the others.
-    Directions { within: Duration },
+    Directions {
+        within: Duration,
+    },
 }
 
 impl Judging {

@@ -100,7 +100,8 @@ impl World {
         let key = LinkKey::AgentEdge(AgentId(agent), e(edge));
         let ways = [there, back].map(|ms| vec![i64::from(ms) * 1_000; 60]);
         let at = Mono::from_millis(self.now * 1_000);
-        self.links.observe_directions(key.clone(), clock(&key), at, ways);
+        self.links
+            .observe_directions(key.clone(), clock(&key), at, Duration::ZERO, ways);
     }
 
     fn agent(&mut self, agent: u64, rtts_ms: &[u32]) {
