@@ -13,6 +13,7 @@ pub mod host;
 pub mod identity;
 pub mod machine;
 pub mod measure;
+pub mod media;
 mod metered;
 pub mod prober;
 pub mod proto;

@@ -5,8 +5,10 @@
 //! `regressions/`, and bytes of proptest's. There is no second way.
 
 mod agent;
+mod authority;
 mod controller;
 mod edge;
+mod grants;
 mod input;
 mod link;
 mod memory;
@@ -25,6 +27,7 @@ pub use self::{
     agent::agent_core,
     controller::controller_core,
     edge::edge_datagrams,
+    grants::grants,
     link::link_datagrams,
     messages::{control_frames, control_messages},
     reflector::reflector,
@@ -61,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("host_load", host_load),
     ("surroundings_shown", surroundings_shown),
     ("certificates", certificates),
+    ("grants", grants),
     ("join_token", join_token),
     ("config", config),
     ("scenario", scenario),

@@ -8,6 +8,7 @@ use std::{
 
 use corridor::{
     identity::Revoked,
+    media::grant::MAX_REVOKED,
     proto::{self, FrameError, MAX_FRAME},
 };
 use prost::Message;
@@ -32,6 +33,7 @@ pub fn control_messages(data: &[u8]) {
     if let Some(message) = there_and_back::<proto::Revocations>(data) {
         let revoked = Revoked::from(&message);
         assert!(revoked.agents.len() <= message.agents.len() && revoked.edges.len() <= message.edges.len());
+        assert!(revoked.grants.len() <= message.grants.len().min(MAX_REVOKED));
     }
 }
 

@@ -610,6 +610,7 @@ impl Core {
                 .into_iter()
                 .map(|e| u32::from(e.get()))
                 .collect(),
+            ..proto::Revocations::default()
         }
     }
 

@@ -446,6 +446,7 @@ fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
             .into_iter()
             .filter_map(|id| Some(edges.get(id)?.info()))
             .collect(),
+        ..proto::Plan::default()
     }
 }
 

@@ -115,6 +115,7 @@ impl Controller {
                 .filter(|e| e.revoked.is_some())
                 .map(|e| e.id)
                 .collect(),
+            ..Revoked::default()
         };
         let core = Core::new(settings.clone(), restored, now);
         let server = tls::server(

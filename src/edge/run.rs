@@ -31,6 +31,7 @@ use crate::{
     host,
     identity::{Standing, tls},
     machine::Machine,
+    media::grant::GrantId,
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
     reporting::{Reporter, Rest},
@@ -193,6 +194,11 @@ impl Edge {
     /// Agents connected now.
     pub fn agents(&self) -> usize {
         self.shared.table().agents.len()
+    }
+
+    /// Whether the controller has taken a grant back, as far as this edge was told.
+    pub fn grant_revoked(&self, id: GrantId) -> bool {
+        self.shared.grant_revoked(id)
     }
 
     /// Ends at once, as a process that is killed, once its sockets are gone.

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     identity::{Peer, Revoked},
+    media::grant::GrantId,
     proto::{self, edge_to_agent, edge_to_controller},
     transport::{CloseCode, Connection, SendOutcome},
 };
@@ -233,6 +234,13 @@ impl Shared {
         if closed > 0 {
             tracing::info!(closed, "connections of revoked peers closed");
         }
+    }
+
+    /// Whether the controller has taken a grant back. Judged by the list as it is now: who holds on to a grant
+    /// asks again when a list has come.
+    pub fn grant_revoked(&self, id: GrantId) -> bool {
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.grants.contains(&id)
     }
 
     /// Closes a connection that was judged by an older list. Called once it stands in the table.

@@ -18,7 +18,7 @@ use corridor_probes::{AgentId, EdgeId, Wall};
 use rand::CryptoRng;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey as _, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -258,6 +258,24 @@ impl Ca {
         })
     }
 
+    /// Ed25519 over `message`, which must begin with what no certificate and no other kind of message begins
+    /// with.
+    ///
+    /// No chain goes with such a signature, so whoever judges it must know the root by itself. The newest one
+    /// becomes known with renewals: it signs once it is older than any certificate that is still in use, and the
+    /// one before it until then.
+    ///
+    /// # Errors
+    /// [`CaError::NoRoot`], [`CaError::Make`].
+    pub fn sign_message(&self, message: &[u8], now: Wall) -> Result<Vec<u8>, CaError> {
+        self.with_roots(|roots| {
+            let known = |root: &&Root| root.made().is_ok_and(|made| made + LIFE <= now);
+            let root = roots.iter().rev().find(known).or_else(|| roots.first());
+            let key = root.ok_or(CaError::NoRoot)?.key.signer();
+            key.sign(message).map_err(CaError::Make)
+        })
+    }
+
     fn sign(
         &self,
         params: &CertificateParams,
@@ -287,6 +305,10 @@ impl Ca {
 }
 
 impl Root {
+    fn made(&self) -> Result<Wall, CertificateError> {
+        Ok(Certificate::read(&self.certificate)?.not_before + BACKDATED)
+    }
+
     fn make(before: Option<&Self>, now: Wall, rng: &mut dyn CryptoRng) -> Result<Self, CaError> {
         let key = SecretKey::generate(rng)?;
         // Two roots must not share a name: it is by their issuer's name that certificates find it.

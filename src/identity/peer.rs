@@ -9,7 +9,10 @@ use super::{
     certificate::{Certificate, CertificateError},
     trusted_time::Reading,
 };
-use crate::proto;
+use crate::{
+    media::grant::{GrantId, MAX_REVOKED},
+    proto,
+};
 
 /// What every name in a certificate of ours ends in. It is never resolved.
 const SUFFIX: &str = ".corridor.internal";
@@ -55,11 +58,13 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Agents and edges whose certificates are refused although they have not expired.
+/// Agents and edges whose certificates are refused although they have not expired, and grants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Revoked {
     pub agents: BTreeSet<AgentId>,
     pub edges: BTreeSet<EdgeId>,
+    /// [`MAX_REVOKED`] at most.
+    pub grants: BTreeSet<GrantId>,
 }
 
 impl Revoked {
@@ -78,6 +83,13 @@ impl From<&proto::Revocations> for Revoked {
         Self {
             agents: message.agents.iter().copied().map(AgentId).collect(),
             edges: edges.filter_map(EdgeId::new).collect(),
+            grants: message
+                .grants
+                .iter()
+                .take(MAX_REVOKED)
+                .copied()
+                .map(GrantId)
+                .collect(),
         }
     }
 }
@@ -238,12 +250,15 @@ mod tests {
             version: 3,
             agents: vec![5, 5, u64::MAX],
             edges: vec![0, 7, 65_535, 65_536],
+            grants: (0..=MAX_REVOKED as u64).collect(),
         };
         let revoked = Revoked::from(&message);
         assert_eq!(revoked.agents, BTreeSet::from([AgentId(5), AgentId(u64::MAX)]));
         let edges = [7, 65_535].map(|id| EdgeId::new(id).unwrap());
         assert_eq!(revoked.edges, BTreeSet::from(edges));
         assert!(!revoked.contains(Peer::Controller));
+        let last = |n: usize| revoked.grants.contains(&GrantId(n as u64));
+        assert!(last(MAX_REVOKED - 1) && !last(MAX_REVOKED), "bounded");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Standing {
     reset_key: [u8; 32],
     own: RwLock<Arc<CertifiedKey>>,
     roots: RwLock<Arc<RootCertStore>>,
+    /// The same, for what is not TLS.
+    known_roots: RwLock<Arc<Roots>>,
 }
 
 impl Standing {
@@ -76,6 +78,7 @@ impl Standing {
             reset_key: sha256(&labelled),
             own: RwLock::new(certified(credentials, &provider)?),
             roots: RwLock::new(store(roots)?),
+            known_roots: RwLock::new(Arc::new(roots.clone())),
             time,
             provider,
         }))
@@ -84,9 +87,10 @@ impl Standing {
     /// Takes the place of what was there, for handshakes from now on. For a renewal, that is, for the same
     /// peer: after joining anew make a new [`Standing`], or sessions of the old identity are resumed.
     pub fn renew(&self, credentials: Credentials, roots: &Roots) -> Result<(), TlsError> {
-        let (own, roots) = (certified(credentials, &self.provider)?, store(roots)?);
+        let (own, stored) = (certified(credentials, &self.provider)?, store(roots)?);
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
-        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = roots;
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = stored;
+        *self.known_roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roots.clone());
         Ok(())
     }
 
@@ -97,6 +101,14 @@ impl Standing {
 
     pub fn time(&self) -> &Arc<TrustedTime> {
         &self.time
+    }
+
+    /// The roots that certificates and grants are judged by now.
+    pub fn known_roots(&self) -> Arc<Roots> {
+        self.known_roots
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn own(&self) -> Arc<CertifiedKey> {

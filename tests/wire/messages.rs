@@ -316,8 +316,10 @@ fn from_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>), route: Route
             added_ms: Vec::new(),
             reason: r#"{"cause":"best"}"#.into(),
             edges: vec![edge.clone()],
+            ..Plan::default()
         },
     );
+    grants(with);
     check(
         with,
         "Plan.one_way",
@@ -547,8 +549,18 @@ fn between_edges_and_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>))
         version: 9,
         agents: vec![7, u64::MAX],
         edges: vec![300],
+        ..Revocations::default()
     };
     let revocations = check(with, "Revocations", revocations);
+    check(
+        with,
+        "Revocations.grants",
+        Revocations {
+            version: 10,
+            grants: vec![1, u64::MAX],
+            ..Revocations::default()
+        },
+    );
     for (name, body) in [
         ("ControllerToEdge.welcome", Down::Welcome(welcome)),
         ("ControllerToEdge.to_agent", Down::ToAgent(to_agent)),
@@ -560,4 +572,37 @@ fn between_edges_and_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>))
     ] {
         check(with, name, ControllerToEdge { body: Some(body) });
     }
+}
+
+/// What allows an agent to have media carried, and what a plan says for that.
+fn grants(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
+    let grant = Grant {
+        id: u64::MAX,
+        class: "math-1".into(),
+        agent: 7,
+        far_end: Some(FarEnd {
+            of: Some(far_end::Of::Agent(8)),
+        }),
+        edges: vec![1, 2, 300],
+        rate_kbps: 4_000,
+        from_us: 1_800_000_000_000_000,
+        until_us: 1_801_209_600_000_000,
+    };
+    let grant = check(with, "Grant", grant);
+    let signed = SignedGrant {
+        grant: grant.encode_to_vec(),
+        signature: (0..64).collect(),
+    };
+    let signed = check(with, "SignedGrant", signed);
+    check(
+        with,
+        "Plan.granted",
+        Plan {
+            class: "math-3".into(),
+            grant: signed.encode_to_vec(),
+            far_subject: "s2".into(),
+            protect: "at_risk".into(),
+            ..Plan::default()
+        },
+    );
 }

@@ -4,6 +4,7 @@
 //! wire has a name that begins with `captured-`, and is left alone.
 
 mod control;
+mod grants;
 mod probing;
 mod stamp;
 mod surroundings;
@@ -43,6 +44,7 @@ fn seeds(target: &str) -> Seeds {
         "host_load" => vec![surroundings::host_load()],
         "surroundings_shown" => surroundings::told(),
         "certificates" => texts::certificates(),
+        "grants" => grants::grants(),
         "join_token" => vec![one("token", texts::token().to_string().into_bytes())],
         "config" => texts::config(),
         "scenario" => vec![one("demo", include_bytes!("../../src/sim/demo.toml").to_vec())],
