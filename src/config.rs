@@ -105,6 +105,8 @@ section! {
         agent_in_class_kbps: u32,
         /// What all agents behind one public address may use together, each way, kbit/s of IP bytes.
         site_budget_kbps: u32,
+        /// What edges carry of one agent's media, each way, kbit/s of IP payload.
+        media_kbps: u32,
     }
 }
 
@@ -254,6 +256,11 @@ impl Config {
                     "{path}: at least {MIN_BUDGET_KBPS}, or nothing can be measured"
                 ));
             }
+        }
+        if self.controller.media_kbps.is_some_and(|k| k < MIN_MEDIA_KBPS) {
+            problems.push(format!(
+                "controller.media_kbps: at least {MIN_MEDIA_KBPS}, or nothing can be heard"
+            ));
         }
     }
 }

@@ -23,13 +23,13 @@ pub use error::{Refusal, StoreError};
 
 use records::{
     AccountRecord, AgentRecord, BearerKind, BearerRecord, ClassRecord, ClassState, EdgeRecord, EventRecord,
-    Filed, NewEdge, PlanRecord, ReportRecord, Reporter, TokenRecord,
+    Filed, GrantRecord, NewEdge, PlanRecord, ReportRecord, Reporter, TokenRecord,
 };
 
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// All that the controller keeps.
-pub trait Store: Reports + Tokens + Agents + Edges + Access + Classes + Log + Meta + Send {
+pub trait Store: Reports + Tokens + Agents + Edges + Access + Classes + Grants + Log + Meta + Send {
     /// Deletes what is older than it may be. Cheap when there is nothing to delete.
     ///
     /// # Errors
@@ -182,6 +182,14 @@ pub trait Classes {
     fn plans(&mut self, class: &str) -> Result<Vec<PlanRecord>>;
 }
 
+/// Grants that were given, until [`Store::retain`] finds them expired.
+pub trait Grants {
+    /// Each replaces one of the same id.
+    fn put_grants(&mut self, grants: &[GrantRecord]) -> Result<()>;
+    /// In order of their ids; revoked ones included.
+    fn grants(&mut self) -> Result<Vec<GrantRecord>>;
+}
+
 /// What a list of classes is narrowed to; everything, by default.
 #[derive(Debug, Clone, Default)]
 pub struct ClassQuery {
@@ -228,7 +236,7 @@ pub struct Retention {
     /// Raw reports; they go by whole UTC days, so that up to a day more is kept.
     pub reports: Duration,
     /// Classes from their end, plans, events, and join tokens from their expiry. Bearers go when they
-    /// expire.
+    /// expire, grants an hour later (those who judge them may be behind).
     pub records: Duration,
 }
 
@@ -243,6 +251,9 @@ impl Default for Retention {
     }
 }
 
+/// How long after its end a grant is kept: see [`Retention::records`].
+pub const GRANT_LINGERS: Duration = Duration::from_secs(3_600);
+
 /// What [`Store::retain`] deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retained {
@@ -253,6 +264,7 @@ pub struct Retained {
     pub events: u64,
     pub tokens: u64,
     pub bearers: u64,
+    pub grants: u64,
 }
 
 /// What [`Store::erase_subject`] changed.

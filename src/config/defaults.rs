@@ -48,6 +48,13 @@ pub const METERED_IN_CLASS_KBPS: u32 = 30;
 /// tenth of a thin line of 20. It is what 33 agents in class want.
 pub const SITE_BUDGET_KBPS: u32 = 2_000;
 
+/// What edges carry of one agent's media, each way: two video streams of 1.5 Mbit/s (720p), voice, and room for
+/// a shared screen; what a home's uplink has at most is no more by much.
+pub const MEDIA_KBPS: u32 = 4_000;
+
+/// Less is no voice: narrowband Opus with what RTP adds.
+pub const MIN_MEDIA_KBPS: u32 = 24;
+
 /// Edges that one agent keeps connections to. More cost keep-alives and win nothing: the best few by
 /// measured delay hardly change.
 pub const MAX_CANDIDATES: u32 = 8;

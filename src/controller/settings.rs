@@ -18,6 +18,8 @@ pub struct Settings {
     pub in_class_kbps: u32,
     /// Of all agents behind one public address, each way.
     pub site_budget_kbps: u32,
+    /// What edges carry of one agent's media, each way.
+    pub media_kbps: u32,
     pub drain: Duration,
     /// Time between probes of a pair of edges: of any, and of one in a live plan.
     pub mesh_idle: Duration,
@@ -40,6 +42,7 @@ impl Settings {
             idle_kbps: config.agent_idle_kbps.unwrap_or(config::IDLE_KBPS),
             in_class_kbps: config.agent_in_class_kbps.unwrap_or(config::IN_CLASS_KBPS),
             site_budget_kbps: config.site_budget_kbps.unwrap_or(config::SITE_BUDGET_KBPS),
+            media_kbps: config.media_kbps.unwrap_or(config::MEDIA_KBPS),
             mesh_idle: Duration::from_secs(1),
             mesh_busy: Duration::from_millis(100),
             drain: edge

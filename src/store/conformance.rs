@@ -10,6 +10,7 @@ use super::{
 pub(crate) mod access;
 pub(crate) mod classes;
 pub(crate) mod enrolment;
+pub(crate) mod grants;
 pub(crate) mod log;
 pub(crate) mod reports;
 pub(crate) mod retention;
@@ -41,6 +42,7 @@ macro_rules! conformance_suite {
             classes::{round_trip_and_queries, plans},
             enrolment::{tokens, agents_join_with_a_token, edges_get_numbers_and_names,
                 refusals_use_nothing_up},
+            grants::{grants_until_they_expire},
             log::{events_by_everything},
             reports::{come_back_whole_in_order_of_time, are_kept_once, are_kept_once_whatever_comes,
                 nonsense_ends_are_filed_by_receipt, of_subjects},

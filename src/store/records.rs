@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 use corridor_probes::{AgentId, BootId, EdgeId, Wall};
 use serde::{Deserialize, Serialize};
 
+use crate::media::grant::GrantId;
+
 /// What a token or a certificate is for.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
@@ -232,6 +234,22 @@ pub struct PlanRecord {
     pub at: Wall,
     /// The plan and its reason, as the route engine serialises them.
     pub body: String,
+}
+
+/// A grant that was given: kept until it expires, so that it can be taken back after a restart too. It names
+/// no subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRecord {
+    pub id: GrantId,
+    pub class: String,
+    pub agent: AgentId,
+    /// Of the one that lasts longest of those made under this number.
+    pub until: Wall,
+    /// All that were ever named under this number, in ascending order.
+    pub edges: Vec<EdgeId>,
+    pub revoked: Option<Wall>,
+    /// As it was last made (`SignedGrant`); empty once it is revoked.
+    pub signed: Vec<u8>,
 }
 
 /// Who wrote a report.

@@ -25,6 +25,7 @@ mod dedupe;
 mod edges;
 mod erase;
 pub mod file;
+mod grants;
 mod log;
 mod pseudonym;
 mod reports;
@@ -43,7 +44,10 @@ use file::{FileError, Schema, Survives, Tuning};
 pub const MAIN: &str = "corridor.db";
 const LOCK: &str = "corridor.lock";
 
-const SCHEMA: Schema = Schema(&[include_str!("sqlite/main_1.sql")]);
+const SCHEMA: Schema = Schema(&[
+    include_str!("sqlite/main_1.sql"),
+    include_str!("sqlite/main_2.sql"),
+]);
 
 /// Erased and retired content is overwritten, so that it cannot be read from the file.
 const TUNING: Tuning = Tuning {

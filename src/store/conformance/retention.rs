@@ -57,6 +57,7 @@ pub(crate) fn deletes_what_is_too_old<B: Backend>() {
         events: 1,
         tokens: 1,
         bearers: 1,
+        grants: 0,
     };
     assert_eq!(store.retain(NOON, &keep).unwrap(), gone);
     assert_eq!(store.retain(NOON, &keep).unwrap(), Retained::default());

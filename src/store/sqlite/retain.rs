@@ -6,7 +6,7 @@ use corridor_probes::Wall;
 use rusqlite::Connection;
 
 use super::{Sqlite, file::FileError};
-use crate::store::{Result, Retained, Retention};
+use crate::store::{GRANT_LINGERS, Result, Retained, Retention};
 
 /// A live class is not old, whenever it began.
 const OLD_CLASS: &str = "state <> 'live' AND coalesce(ended_us, end_us, created_us) < ?1";
@@ -30,6 +30,11 @@ pub(super) fn retain(store: &mut Sqlite, now: Wall, keep: &Retention) -> Result<
             events: delete(db, "DELETE FROM events WHERE at_us < ?1", records)?,
             tokens: delete(db, "DELETE FROM tokens WHERE expires_us < ?1", records)?,
             bearers: delete(db, "DELETE FROM bearers WHERE expires_us <= ?1", now.as_micros())?,
+            grants: delete(
+                db,
+                "DELETE FROM grants WHERE until_us < ?1",
+                before(now, GRANT_LINGERS).as_micros(),
+            )?,
         })
     })
 }

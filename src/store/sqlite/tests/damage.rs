@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::{open, reports, sequences};
 use crate::store::{
-    Appended, EventQuery, Log, Meta, Reports, Retention, Store, StoreError,
+    Appended, EventQuery, Grants as _, Log, Meta, Reports, Retention, Store, StoreError,
     conformance::{DAY, NOON, agent_record, at, enrol},
     records::Filed,
     sqlite::Sqlite,
@@ -175,7 +175,7 @@ fn without_its_main_file_nothing_goes_on() {
 
 #[test]
 fn a_newer_versions_store_is_refused_and_left_as_it_is() {
-    for name in ["corridor.db", "reports-2026-11-22.db"] {
+    for (name, steps) in [("corridor.db", 2), ("reports-2026-11-22.db", 1)] {
         let dir = tempfile::tempdir().unwrap();
         two_days(dir.path());
         let path = dir.path().join(name);
@@ -187,14 +187,30 @@ fn a_newer_versions_store_is_refused_and_left_as_it_is() {
         let StoreError::Newer {
             path: named,
             found: 99,
-            known: 1,
+            known,
         } = &error
         else {
             panic!("{error}");
         };
-        assert_eq!(named, &path);
+        assert_eq!((named, *known), (&path, steps));
         assert_eq!(fs::read(&path).unwrap(), before);
     }
+}
+
+#[test]
+fn an_older_versions_store_goes_on_with_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("corridor.db");
+    fs::write(dir.path().join("corridor.lock"), b"").unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(include_str!("../main_1.sql")).unwrap();
+    db.execute("INSERT INTO meta (name, value) VALUES ('a', x'07')", [])
+        .unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    drop(db);
+    let mut store = open(dir.path());
+    assert_eq!(store.get_meta("a").unwrap(), Some(vec![7]));
+    assert_eq!(store.grants().unwrap(), []);
 }
 
 #[test]
