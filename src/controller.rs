@@ -7,6 +7,8 @@
 //! | which agents are heard, and through which edge | `agents.rs` |
 //! | which edges are up, and what are they told | `edges.rs` |
 //! | which classes are told of an edge | `carried.rs` |
+//! | which grants do agents hold, and which were taken back | `grants.rs` |
+//! | what are edges told of revocations | `core/granting.rs` |
 //! | how far are clocks from each other | `clocks.rs` |
 //! | what of a report is believed | `intake.rs` |
 //! | what was measured last | `links.rs` |
@@ -24,6 +26,7 @@ pub mod directory;
 mod edge_link;
 mod edges;
 mod event;
+mod grants;
 mod handle;
 mod intake;
 mod links;

@@ -14,9 +14,9 @@ use corridor::{
 };
 use corridor_probes::{AgentId, EdgeId, Mono, Wall};
 
-use super::input::Input;
+use super::{authority, input::Input};
 
-const START: Wall = Wall::from_secs(1_800_000_000);
+const START: Wall = authority::NOW;
 /// Edges are 1 to 3, agents 1 and 2.
 const EDGES: u16 = 3;
 const AGENTS: u64 = 2;
@@ -80,7 +80,7 @@ fn core(now: Now) -> Core {
         ..Restored::default()
     };
     let settings = Settings::new(&config::Controller::default(), &config::Edge::default());
-    let mut core = Core::new(settings, restored, now);
+    let mut core = Core::new(settings, authority::ca(), restored, now);
     let class = NewClass {
         id: "c1".into(),
         participants: vec![("s1".into(), Role::Teacher), ("s2".into(), Role::Student)],
@@ -146,7 +146,7 @@ fn work_off(core: &mut Core) {
                 let text = detail["text"].as_str().expect("in words");
                 assert!(!text.contains(char::is_control), "{text:?}");
             }
-            Output::SaveClass(_) | Output::SaveEdge(_) | Output::SavePlan(_) => {}
+            Output::SaveClass(_) | Output::SaveEdge(_) | Output::SavePlan(_) | Output::SaveGrant(_) => {}
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The controller without I/O: what comes from edges, agents and the API goes in with the time; messages,
 //! records to keep and events come out.
 
+mod granting;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,20 +17,23 @@ use super::{
     classes::{ClassError, ClassEvent, Classes, NewClass},
     edges::{Connection, Edges},
     event,
+    grants::Grants,
     handle::AskError,
     intake,
     links::Links,
-    planner::Planner,
+    planner::{Beside, Planner},
     settings::Settings,
     sites::Sites,
 };
 use crate::{
+    identity::Ca,
     proto::{self, controller_to_edge, from_controller, to_controller},
     reporting::route_from,
     route::engine::Plan,
     site::Site,
     store::records::{
-        AgentRecord, ClassRecord, ClassState, EdgeRecord, EventRecord, Outcome, PlanRecord, Reporter, Role,
+        AgentRecord, ClassRecord, ClassState, EdgeRecord, EventRecord, GrantRecord, Outcome, PlanRecord,
+        Reporter, Role,
     },
 };
 
@@ -38,6 +44,7 @@ pub enum Output {
     SaveClass(Box<ClassRecord>),
     SaveEdge(Box<EdgeRecord>),
     SavePlan(PlanRecord),
+    SaveGrant(GrantRecord),
     Event {
         record: EventRecord,
         /// Beside the record's own: the live classes that it concerns.
@@ -52,6 +59,7 @@ pub struct Restored {
     pub edges: Vec<EdgeRecord>,
     pub classes: Vec<ClassRecord>,
     pub plans: Vec<PlanRecord>,
+    pub grants: Vec<GrantRecord>,
 }
 
 /// The time, by both clocks, read once a turn.
@@ -71,6 +79,7 @@ pub struct Core {
     pub(super) classes: Classes,
     pub(super) links: Links,
     pub(super) planner: Planner,
+    grants: Grants,
     carried: Carried,
     pub(super) sites: Sites,
     pub(super) counters: Counters,
@@ -105,7 +114,8 @@ struct Told {
 const TARGET_LINGERS: Duration = Duration::from_secs(600);
 
 impl Core {
-    pub fn new(settings: Settings, restored: Restored, now: Now) -> Self {
+    /// `ca` signs what allows agents to have media carried.
+    pub fn new(settings: Settings, ca: Arc<Ca>, restored: Restored, now: Now) -> Self {
         Self {
             started: now,
             edges: Edges::restore(restored.edges),
@@ -113,6 +123,7 @@ impl Core {
             classes: Classes::restore(restored.classes),
             links: Links::default(),
             planner: Planner::restore(&settings, restored.plans, now.mono),
+            grants: Grants::restore(ca, settings.media_kbps, restored.grants, now.wall, now.mono),
             carried: Carried::default(),
             sites: Sites::default(),
             counters: Counters::default(),
@@ -157,7 +168,7 @@ impl Core {
         if draining {
             self.tell_edge(id, controller_to_edge::Body::Drain(self.settings.drain(true)));
         }
-        let revocations = self.revocation_list();
+        let revocations = self.revocation_list(id);
         self.tell_edge(id, controller_to_edge::Body::Revocations(revocations));
         self.tell_targets_to(id);
         if !was_up {
@@ -258,7 +269,7 @@ impl Core {
     /// The store has taken up or changed an agent.
     pub fn agent_changed(&mut self, record: AgentRecord, now: Now) {
         let before = self.agents.get(record.id).and_then(|a| a.record.revoked);
-        let (subject, revoked) = (record.subject.clone(), record.revoked.is_some());
+        let (id, subject, revoked) = (record.id, record.subject.clone(), record.revoked.is_some());
         self.agents.enrol(record);
         if revoked && before.is_none() {
             self.event(event::subject(
@@ -267,6 +278,8 @@ impl Core {
                 &subject,
                 "'s certificate is revoked",
             ));
+            self.grants.revoke_agent(id, now.wall);
+            self.keep_grants();
             self.tell_revocations();
         }
     }
@@ -370,6 +383,7 @@ impl Core {
         let classes = &self.classes;
         self.carried.forget(now.mono, |class| classes.is_live(class));
         self.replan(now);
+        self.tell_revoked_grants();
         self.tell_candidates();
         self.share_out();
         self.links.settle_clocks(now.wall);
@@ -455,9 +469,10 @@ impl Core {
         let changes = self
             .planner
             .update(&self.classes, &self.agents, &self.edges, clocks, now);
-        let mut agents = BTreeSet::new();
+        let (mut agents, mut classes) = (BTreeSet::new(), BTreeSet::new());
         for change in changes {
             agents.insert(change.agent);
+            classes.insert(change.class.clone());
             let routes = change.plan.as_ref().map(Plan::routes).unwrap_or_default();
             let edges = routes.iter().flat_map(Route::edges).collect();
             self.carried
@@ -469,6 +484,7 @@ impl Core {
                 self.out.push_back(Output::SavePlan(record));
             }
         }
+        agents.extend(self.grant(classes, now));
         for id in agents {
             self.tell_plans(id);
         }
@@ -502,7 +518,13 @@ impl Core {
     }
 
     fn tell_plans(&mut self, id: AgentId) {
-        let plans = self.planner.plans_of(id, &self.edges);
+        let beside = Beside {
+            edges: &self.edges,
+            agents: &self.agents,
+            classes: &self.classes,
+            grants: &self.grants,
+        };
+        let plans = self.planner.plans_of(id, beside);
         self.tell_agent(id, from_controller::Body::Plans(plans));
     }
 
@@ -585,33 +607,6 @@ impl Core {
     fn tell_targets_to(&mut self, id: EdgeId) {
         let targets = self.targets.clone();
         self.tell_edge(id, controller_to_edge::Body::Targets(proto::Targets { targets }));
-    }
-
-    fn tell_revocations(&mut self) {
-        self.revocations += 1;
-        let list = self.revocation_list();
-        for id in self.connected_edges() {
-            self.tell_edge(id, controller_to_edge::Body::Revocations(list.clone()));
-        }
-    }
-
-    fn revocation_list(&self) -> proto::Revocations {
-        proto::Revocations {
-            version: self.revocations,
-            agents: self
-                .agents
-                .iter()
-                .filter(|a| a.record.revoked.is_some())
-                .map(|a| a.record.id.0)
-                .collect(),
-            edges: self
-                .edges
-                .revoked()
-                .into_iter()
-                .map(|e| u32::from(e.get()))
-                .collect(),
-            ..proto::Revocations::default()
-        }
     }
 
     fn event(&mut self, record: EventRecord) {

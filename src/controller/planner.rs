@@ -14,12 +14,14 @@ use super::{
     classes::Classes,
     core::Now,
     edges::Edges,
+    grants::Grants,
     links,
     settings::Settings,
 };
 use crate::{
     api::model,
-    proto::{self, far_end, window},
+    media::grant::far_end_message,
+    proto::{self, window},
     reporting::{chain_from, route_from, route_message},
     route::{
         FarEnd,
@@ -32,7 +34,7 @@ use crate::{
         links::{EdgeHealth, EdgeState, LinkKey, LinkMap},
         score::Snapshot,
     },
-    store::records::{BudgetOn, ClassRecord, ClassState, PlanRecord, Reporter},
+    store::records::{BudgetOn, ClassRecord, ClassState, PlanRecord, Protect, Reporter},
 };
 
 /// A plan that changed.
@@ -47,6 +49,15 @@ pub struct Change {
     pub plan: Option<Plan>,
     /// To be kept.
     pub record: Option<PlanRecord>,
+}
+
+/// What a plan is told with.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    pub edges: &'a Edges,
+    pub agents: &'a Agents,
+    pub classes: &'a Classes,
+    pub grants: &'a Grants,
 }
 
 /// What is known of a class as a whole.
@@ -328,13 +339,18 @@ impl Planner {
     }
 
     /// All plans of an agent, as it is told them.
-    pub fn plans_of(&self, agent: AgentId, edges: &Edges) -> proto::Plans {
+    pub fn plans_of(&self, agent: AgentId, beside: Beside<'_>) -> proto::Plans {
         let plans = self
             .engine
             .plans_of(agent)
-            .map(|(class, plan)| message(class, plan, edges))
+            .map(|(class, plan)| message(class, agent, plan, beside))
             .collect();
         proto::Plans { version: 0, plans }
+    }
+
+    /// The legs of a class: their agents and plans.
+    pub fn legs_of(&self, class: &str) -> impl Iterator<Item = (AgentId, &Plan)> + '_ {
+        self.engine.legs_of(class)
     }
 
     /// Whether a plan of an agent leads to this target.
@@ -420,12 +436,7 @@ fn class(record: &ClassRecord, agents: &Agents) -> Class {
     }
 }
 
-fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
-    let of = match &plan.to {
-        FarEnd::Agent(id) => far_end::Of::Agent(id.0),
-        FarEnd::Target(target) => far_end::Of::Target(target.clone()),
-        FarEnd::Hub(edge) => far_end::Of::Hub(u32::from(edge.get())),
-    };
+fn message(class: &str, agent: AgentId, plan: &Plan, beside: Beside<'_>) -> proto::Plan {
     let routes = plan.routes();
     let named: BTreeSet<_> = routes.iter().flat_map(Route::edges).collect();
     // The agent judges round trips: one that is set on one way is judged on both.
@@ -433,10 +444,16 @@ fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
         BudgetOn::RoundTrip => plan.budget,
         BudgetOn::OneWay => plan.budget * 2,
     };
+    let far_subject = match &plan.to {
+        FarEnd::Agent(peer) => beside.agents.get(*peer).map(|a| a.record.subject.clone()),
+        FarEnd::Target(_) | FarEnd::Hub(_) => None,
+    };
+    let protect = beside.classes.get(class).map(|c| c.protect).unwrap_or_default();
+    let grant = beside.grants.signed(class, agent, &plan.to);
     proto::Plan {
         class: class.to_owned(),
         version: plan.version,
-        far_end: Some(proto::FarEnd { of: Some(of) }),
+        far_end: Some(far_end_message(&plan.to)),
         routes: routes.iter().map(|&r| route_message(r)).collect(),
         budget_us: u32::try_from(budget.as_micros()).unwrap_or(u32::MAX),
         budget_one_way: plan.budget_on == BudgetOn::OneWay,
@@ -444,9 +461,20 @@ fn message(class: &str, plan: &Plan, edges: &Edges) -> proto::Plan {
         reason: serde_json::to_string(&plan.reason).unwrap_or_default(),
         edges: named
             .into_iter()
-            .filter_map(|id| Some(edges.get(id)?.info()))
+            .filter_map(|id| Some(beside.edges.get(id)?.info()))
             .collect(),
-        ..proto::Plan::default()
+        grant: grant.map(<[u8]>::to_vec).unwrap_or_default(),
+        far_subject: far_subject.unwrap_or_default(),
+        protect: word(protect).to_owned(),
+    }
+}
+
+/// As messages have it.
+fn word(protect: Protect) -> &'static str {
+    match protect {
+        Protect::Off => "off",
+        Protect::AtRisk => "at_risk",
+        Protect::Always => "always",
     }
 }
 

@@ -2,6 +2,7 @@
 //! the main loop owns the state. The HTTP server is started beside it, with a handle on the main loop.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{
         Arc, PoisonError, RwLock,
@@ -25,12 +26,12 @@ use super::{
 };
 use crate::{
     api::model,
-    identity::{Revoked, Standing, tls},
+    identity::{Ca, Revoked, Standing, tls},
     machine::Machine,
     proto,
     store::{
         Appended, ClassQuery, Retention, Store, StoreError,
-        records::{ClassState, EventRecord, PlanRecord, ReportRecord},
+        records::{ClassState, EventRecord, GrantRecord, PlanRecord, ReportRecord},
         worker::{Worker, WorkerError},
     },
     transport::{CloseCode, Endpoint, EndpointError, EndpointSetup, EndpointStats, Kind, ServerSetup},
@@ -47,6 +48,8 @@ pub struct Setup {
     /// Where edges connect, UDP.
     pub quic: SocketAddr,
     pub store: StoreWorker,
+    /// Signs grants.
+    pub ca: Arc<Ca>,
     pub settings: Settings,
 }
 
@@ -95,6 +98,7 @@ impl Controller {
             standing,
             quic,
             store,
+            ca,
             settings,
         } = setup;
         let now = Now {
@@ -115,9 +119,9 @@ impl Controller {
                 .filter(|e| e.revoked.is_some())
                 .map(|e| e.id)
                 .collect(),
-            ..Revoked::default()
+            grants: BTreeSet::new(),
         };
-        let core = Core::new(settings.clone(), restored, now);
+        let core = Core::new(settings.clone(), ca, restored, now);
         let server = tls::server(
             &standing,
             tls::ClientCertificates::Required,
@@ -232,6 +236,7 @@ fn restore(store: &mut dyn Store) -> Result<Restored, StoreError> {
         edges: store.edges()?,
         classes,
         plans,
+        grants: store.grants()?,
     })
 }
 
@@ -299,11 +304,12 @@ fn record(arrived: &Arrived, received: Wall) -> ReportRecord {
     }
 }
 
-/// What waits to be written: events and plans go in batches, once a turn.
+/// What waits to be written: events, plans and grants go in batches, once a turn.
 #[derive(Debug, Default)]
 struct Pending {
     events: Vec<EventRecord>,
     plans: Vec<PlanRecord>,
+    grants: Vec<GrantRecord>,
 }
 
 #[derive(Debug)]
@@ -474,6 +480,7 @@ impl Main {
                     store.update_edge(&record).map(|_| ())
                 }),
                 Output::SavePlan(record) => self.pending.plans.push(record),
+                Output::SaveGrant(record) => self.pending.grants.push(record),
                 Output::Event { record, classes } => {
                     tracing::info!(
                         kind = %record.kind,
@@ -492,12 +499,19 @@ impl Main {
                 }
             }
         }
-        let Pending { events, plans } = std::mem::take(&mut self.pending);
+        let Pending {
+            events,
+            plans,
+            grants,
+        } = std::mem::take(&mut self.pending);
         if !events.is_empty() {
             self.write("events", move |store| store.append_events(&events));
         }
         if !plans.is_empty() {
             self.write("plans", move |store| store.append_plans(&plans));
+        }
+        if !grants.is_empty() {
+            self.write("grants", move |store| store.put_grants(&grants));
         }
     }
 

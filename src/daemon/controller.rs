@@ -87,6 +87,7 @@ impl ControllerService {
             standing: own.quic.clone(),
             quic,
             store: store.clone(),
+            ca: ca.clone(),
             settings: Settings::new(&config.controller, &config.edge),
         })
         .await?;

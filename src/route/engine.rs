@@ -176,6 +176,13 @@ impl Engine {
         })
     }
 
+    /// The plans of a class, with their agents, by subject.
+    pub fn legs_of(&self, class: &str) -> impl Iterator<Item = (AgentId, &Plan)> + '_ {
+        let plans = self.classes.get(class);
+        let legs = plans.into_iter().flat_map(|plans| plans.legs.values());
+        legs.map(|leg| (leg.agent, &leg.plan))
+    }
+
     /// A class's meeting point.
     pub fn hub(&self, class: &str) -> Option<Hub> {
         self.classes.get(class)?.hub

@@ -169,7 +169,8 @@ impl World {
     /// Starts a machine's service, with what its last run left on disk.
     pub async fn start(&mut self, name: &str) -> Result<(), WorldError> {
         let time = self.trusted_time(name)?;
-        let roots = self.ca.roots();
+        let ca = self.ca.clone();
+        let roots = ca.roots();
         let candidates = self.candidates();
         let repeatable = self.spec.repeatable;
         let seed = self.spec.seed;
@@ -221,6 +222,7 @@ impl World {
                         standing,
                         quic: SocketAddr::new(local.ip(), CONTROLLER_PORT),
                         store: worker,
+                        ca,
                         settings,
                     })
                     .await?,
@@ -392,6 +394,14 @@ impl World {
         match &self.node(subject)?.running {
             Some(Running::Agent(agent)) => Ok(agent.handle()),
             _ => Err(WorldError::Stopped(subject.to_owned())),
+        }
+    }
+
+    /// A running edge, to ask.
+    pub fn edge(&self, name: &str) -> Result<&Edge, WorldError> {
+        match &self.node(name)?.running {
+            Some(Running::Edge(edge)) => Ok(edge),
+            _ => Err(WorldError::Stopped(name.to_owned())),
         }
     }
 

@@ -1,9 +1,11 @@
 use corridor_probes::Wall;
+use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
 use crate::{
     config,
     controller::{NewClass, edges::Connection},
+    identity::Ca,
     route::directions::NoClocks,
     store::records::{AgentRecord, EdgeRecord, Protect, Role},
 };
@@ -81,6 +83,19 @@ fn settings() -> Settings {
     Settings::new(&config::Controller::default(), &config::Edge::default())
 }
 
+/// As an agent is told it, without a grant.
+fn told(planner: &Planner, agent: AgentId, edges: &Edges) -> proto::Plans {
+    let ca = Ca::ephemeral(Wall::from_secs(1), &mut StdRng::seed_from_u64(1)).unwrap();
+    let grants = Grants::restore(ca.into(), 1, Vec::new(), Wall::from_secs(1), Mono::ZERO);
+    let beside = Beside {
+        edges,
+        agents: &agents(),
+        classes: &classes(),
+        grants: &grants,
+    };
+    planner.plans_of(agent, beside)
+}
+
 /// A link that agents 7 and 8 have to edge `id`, measured now.
 fn measured(planner: &mut Planner, id: u16, now: Now) {
     for (agent, ..) in AGENTS {
@@ -135,7 +150,7 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
 
     // The other edge is back first, and is measured.
     let mut planner = Planner::restore(&settings(), records, Mono::from_millis(0));
-    assert_eq!(planner.plans_of(AgentId(8), &edges(&[])).plans.len(), 1);
+    assert_eq!(told(&planner, AgentId(8), &edges(&[])).plans.len(), 1);
     measured(&mut planner, 2, at(1_000));
     let settle = i64::try_from(SETTLE.as_millis()).unwrap();
     let unheard = i64::try_from(SETTLE_UNHEARD.as_millis()).unwrap();

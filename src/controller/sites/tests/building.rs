@@ -1,9 +1,10 @@
 //! A whole building: 300 agents in class behind one address, their controller, and the rates that they come
 //! to.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use corridor_probes::{EdgeId, Mono, Wall, tiers};
+use rand::{SeedableRng as _, rngs::StdRng};
 
 use super::*;
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         edges::Connection,
         settings::Settings,
     },
+    identity::Ca,
     proto::{self, controller_to_edge, to_controller},
     store::records::{AgentRecord, BudgetOn, EdgeRecord, Protect, Role},
 };
@@ -37,6 +39,11 @@ fn at(s: i64) -> Now {
 
 fn subject(n: u64) -> String {
     format!("pupil-{n}")
+}
+
+fn ca() -> Arc<Ca> {
+    let ca = Ca::ephemeral(at(0).wall, &mut StdRng::seed_from_u64(1));
+    Arc::new(ca.unwrap())
 }
 
 /// A controller with three edges, and all pupils in classes of two with each other.
@@ -67,7 +74,7 @@ fn school() -> Core {
         ..Restored::default()
     };
     let settings = Settings::new(&config::Controller::default(), &config::Edge::default());
-    let mut core = Core::new(settings, restored, at(0));
+    let mut core = Core::new(settings, ca(), restored, at(0));
     for n in 1..=3 {
         core.edge_connected(edge(n), Connection(1), &proto::EdgeRegister::default(), at(0));
     }
