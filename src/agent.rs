@@ -7,12 +7,14 @@
 //! | which plans are held, which route is in use | `legs.rs`, `outcomes.rs` |
 //! | how often is what probed | `rates.rs` |
 //! | what may go over the line, and what did | `budget.rs` |
+//! | how is media carried from here, and to here | `carrying.rs` |
 //! | by which edge does it report | `uplink.rs`, `outbox.rs` |
 //! | what is kept on disk | `disk.rs` |
 //! | when is an edge dialled | `dial.rs` |
 //! | when does it look around, and trace a path | `surroundings.rs`, where trouble shows in `surroundings/trouble.rs` |
 
 mod budget;
+mod carrying;
 pub mod core;
 mod dial;
 mod disk;
@@ -29,7 +31,8 @@ mod surroundings;
 mod uplink;
 
 pub use self::core::Settings;
+pub use carrying::{Forward, MAX_FORWARDS};
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
 pub use shown::shown_data;
-pub use status::AgentReport;
+pub use status::{AgentReport, MediaReport};
 pub use surroundings::{Look, Watch};

@@ -15,8 +15,8 @@ use corridor_probes::target::Method;
 pub use defaults::*;
 use layers::section;
 
-pub use crate::metered::Metered;
 use crate::targets::{self, Net};
+pub use crate::{agent::Forward, metered::Metered};
 
 /// Everything that can be configured. What is `None` was not said; its default depends on where the
 /// service runs (see [`defaults`]).
@@ -56,6 +56,11 @@ section! {
         full_addresses: bool,
         /// Reports names of wireless networks and access points.
         wifi_names: bool,
+        /// Local UDP ports whose packets are carried, each with `listen`, `to` (HOST:PORT or
+        /// agent:SUBJECT:PORT) and, if several classes lead there, `class`.
+        forward: Vec<Forward>,
+        /// UDP ports of this machine that other agents of a class may reach.
+        accept: Vec<u16>,
     }
 }
 

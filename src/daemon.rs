@@ -18,7 +18,7 @@ pub use agent::AgentService;
 pub use controller::{ControllerService, LocalAccess};
 pub use demo::Demo;
 pub use edge::{EdgeService, stamp};
-pub use local::{Question as AgentQuestion, ask as ask_agent};
+pub use local::{Question as AgentQuestion, Said as AgentSaid, ask as ask_agent};
 pub use logging::start as start_logging;
 pub use machine::{default_data, system};
 pub use resident::keep_small;

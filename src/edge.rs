@@ -4,13 +4,17 @@
 //! |---|---|
 //! | what is done with a datagram | `datagrams.rs` |
 //! | when is a next hop silent | `next_hop.rs` |
+//! | who asks next hops for signs of life while media flows | `alive.rs` |
+//! | how do flows leave the mesh | `exits.rs` |
 //! | who may connect, and what is served to whom | `serve.rs` |
 //! | how are other edges measured | `mesh.rs` |
 //! | how do reports get up and plans down | `controller_link.rs` |
 //! | how does an edge run by itself | `standalone.rs` |
 
+mod alive;
 mod controller_link;
 pub mod datagrams;
+mod exits;
 mod memory;
 mod mesh;
 mod next_hop;

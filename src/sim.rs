@@ -6,6 +6,7 @@ mod clock;
 mod log;
 mod network;
 pub mod scenario;
+mod talk;
 mod world;
 
 pub use clock::SimClock;
@@ -14,4 +15,5 @@ pub use network::{
     Fate, Gilbert, HostSpec, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause, NatId,
     NatKind, SimError, SimHost, SimNetwork, SimRuntime, TraceEvent,
 };
+pub use talk::{Talk, TalkError, Told};
 pub use world::{AgentSpec, CONTROLLER, ClockSpec, EdgeSpec, World, WorldError, WorldSpec};

@@ -4,19 +4,16 @@
 //! | question | file |
 //! |---|---|
 //! | where does the key of authenticated mode come from | `key.rs` |
-//! | how are packets read and sent | `socket.rs` |
 //! | what time is written into them | `civil.rs` |
 //! | how does an edge answer | `reflect.rs` |
 
 mod civil;
 mod key;
 mod reflect;
-mod socket;
 
 pub(crate) use civil::Civil;
 pub use key::{StampKey, StampKeyError};
 pub use reflect::{StampService, StampSetup};
-pub(crate) use socket::StampSocket;
 
 use corridor_probes::stamp::Mode;
 

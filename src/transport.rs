@@ -37,6 +37,7 @@ mod interfaces;
 mod kernel_time;
 mod network;
 mod packets;
+mod plain;
 mod seed;
 mod stream;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use duplicates::{Duplicates, LOOKED_AT, MAX_PEERS, REMEMBERED, Seen};
 pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, EndpointStats, ServerSetup};
 pub use network::{ArrivalTimes, BindError, DatagramSocket, Network, SocketCounters};
 pub use packets::{PacketLog, STALL};
+pub(crate) use plain::{PlainSender, PlainSocket};
 pub use stream::{ControlReceiver, ControlSender, StreamError};
 pub use traffic::header;
 pub use udp::UdpNetwork;

@@ -1,22 +1,56 @@
 //! What an edge does with datagrams, from whomever.
 
-use corridor_probes::{AgentId, EdgeId, Mono, SessionConfig, wire::MAX_DATAGRAM};
+use std::{sync::Arc, time::Duration};
+
+use corridor_probes::{AgentId, EdgeId, Mono, SessionConfig, Wall, wire::MAX_DATAGRAM};
 
 use corridor::{
     edge::datagrams::{Datagrams, Refusal, Sender, Verdict},
+    media::{
+        gate::Warrants,
+        grant::{Grant, GrantId},
+        wire::Answer,
+    },
     prober::Prober,
+    route::FarEnd,
 };
 
 use super::input::Input;
 
 const ME: EdgeId = EdgeId::new(2).expect("not 0");
 
+/// Takes a grant's bytes at their word: whose it is, and where it leads.
+#[derive(Debug)]
+struct Believing;
+
+impl Warrants for Believing {
+    fn judge(&self, signed: &[u8]) -> Result<(Grant, Duration), Answer> {
+        let [whose, far, rate, ..] = *signed else {
+            return Err(Answer::BadGrant);
+        };
+        let grant = Grant {
+            id: GrantId(whose.into()),
+            class: "c".to_owned(),
+            agent: AgentId(u64::from(whose % 4)),
+            far: match far {
+                0..250 => FarEnd::Agent(AgentId(u64::from(far % 4))),
+                _ => FarEnd::Target("t:1".to_owned()),
+            },
+            edges: (1..=3).filter_map(EdgeId::new).collect(),
+            rate_kbps: rate.into(),
+            from: Wall::from_micros(0),
+            until: Wall::from_micros(1),
+        };
+        Ok((grant, Duration::from_millis(rate.into())))
+    }
+}
+
 /// Every datagram has one verdict and one counter; nobody is answered with more than came, and only those
 /// whom a route names are sent anything.
 pub fn edge_datagrams(data: &[u8]) {
     let mut input = Input::new(data);
     let mesh = Prober::new(Mono::ZERO, 1, SessionConfig::default());
-    let mut edge = Datagrams::new(Some(ME), 1, mesh);
+    let mut edge = Datagrams::new(Some(ME), 1, mesh, Some(Arc::new(Believing)));
     let mut now = Mono::ZERO;
     let (mut taken, mut done) = (0, 0);
     while !input.is_over() {
@@ -44,6 +78,11 @@ pub fn edge_datagrams(data: &[u8]) {
             Ok(Verdict::ToAgent(_)) => {
                 assert!(!matches!(from, Sender::Anyone(_)));
                 assert!(datagram.len() <= came.len() + 8);
+            }
+            Ok(Verdict::End(_)) => {
+                assert!(!matches!(from, Sender::Anyone(_)));
+                assert_eq!(datagram, came);
+                done += 1;
             }
             Ok(Verdict::Done) => done += 1,
             Err(Refusal::NotForAnyone) => assert!(matches!(from, Sender::Anyone(_))),

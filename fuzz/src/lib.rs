@@ -11,6 +11,7 @@ mod edge;
 mod grants;
 mod input;
 mod link;
+mod media;
 mod memory;
 mod messages;
 mod reflector;
@@ -29,6 +30,7 @@ pub use self::{
     edge::edge_datagrams,
     grants::grants,
     link::link_datagrams,
+    media::{media_datagrams, media_ends},
     messages::{control_frames, control_messages},
     reflector::reflector,
     route::route_datagrams,
@@ -49,6 +51,8 @@ pub const TARGETS: &[Target] = &[
     ("link_datagrams", link_datagrams),
     ("route_datagrams", route_datagrams),
     ("edge_datagrams", edge_datagrams),
+    ("media_datagrams", media_datagrams),
+    ("media_ends", media_ends),
     ("probe_session", probe_session),
     ("reflector", reflector),
     ("samples", samples),

@@ -27,6 +27,8 @@ pub struct Spent {
     pub line: Bytes,
     /// Of that, peers' probes and the answers to them: they are in the peers' budgets.
     pub peers: Bytes,
+    /// Of that, the class's own media.
+    pub media: Bytes,
     /// Of that, reports of former times: a spool that fills up while the controller is away would else slow
     /// probing down for hours after it is back. Their streams have a rate of their own.
     pub backlog: Bytes,
@@ -160,7 +162,11 @@ fn difference(after: &Spent, before: &Spent) -> (Bytes, Bytes) {
     };
     let peers = less(after.peers, before.peers);
     let backlog = less(after.backlog, before.backlog);
-    (less(less(less(after.line, before.line), peers), backlog), peers)
+    let media = less(after.media, before.media);
+    let own = [peers, backlog, media]
+        .into_iter()
+        .fold(less(after.line, before.line), less);
+    (own, peers)
 }
 
 fn bits(bytes: Bytes, elapsed: Duration) -> Bytes {

@@ -402,6 +402,12 @@ impl Core {
         self.tell(happened, now);
     }
 
+    /// These edges, and no others, leave unanswered what media asks of them.
+    pub fn unheard(&mut self, edges: &BTreeSet<EdgeId>, now: Now) {
+        self.edges.set_unheard(edges);
+        self.step(now);
+    }
+
     fn tell(&mut self, happened: Vec<Happened>, now: Now) {
         for happened in happened {
             tracing::info!(class = %happened.class, kind = happened.kind, detail = %happened.detail, "live choice");

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::edges::ConnectionNo;
+use super::{carrying::Carrying, edges::ConnectionNo};
 use crate::{
     backoff::Backoff,
     clock,
@@ -62,6 +62,8 @@ pub struct Dialing {
     pub endpoint: Arc<Endpoint>,
     pub standing: Arc<Standing>,
     pub events: mpsc::Sender<Event>,
+    /// Takes datagrams of media as they come.
+    pub carrying: Arc<Carrying>,
     pub numbers: Arc<AtomicU64>,
 }
 
@@ -129,15 +131,8 @@ async fn keep(
                 if dialing.events.send(connected).await.is_err() {
                     return;
                 }
-                tokio::spawn(serve(
-                    dialing.events.clone(),
-                    edge,
-                    no,
-                    connection,
-                    sender,
-                    receiver,
-                    queued,
-                ));
+                let control = (sender, receiver);
+                tokio::spawn(serve(dialing.clone(), edge, no, connection, control, queued));
             }
             Err(error) => {
                 let why = format!("{error:#}");
@@ -191,17 +186,20 @@ async fn connect(
 
 /// Moves bytes between a connection and the main loop until it ends.
 async fn serve(
-    events: mpsc::Sender<Event>,
+    dialing: Dialing,
     edge: EdgeId,
     no: ConnectionNo,
     connection: Connection,
-    sender: ControlSender,
-    receiver: ControlReceiver,
+    (sender, receiver): (ControlSender, ControlReceiver),
     queued: mpsc::Receiver<proto::AgentToEdge>,
 ) {
+    let Dialing { events, carrying, .. } = dialing;
     let writer = tokio::spawn(write_control(sender, queued));
     let reader = tokio::spawn(read_control(events.clone(), edge, connection.clone(), receiver));
     while let Ok(received) = connection.read_datagram().await {
+        if carrying.takes(edge, &received.data) {
+            continue;
+        }
         if events.send(Event::Datagram { edge, received }).await.is_err() {
             break;
         }

@@ -1,7 +1,10 @@
 //! What the agent knows of each edge: where it is, whether it is connected, heard, draining, and whether
 //! it can carry reports.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use corridor_probes::{EdgeId, Mono};
 
@@ -24,6 +27,8 @@ pub struct Edge {
     pub draining: bool,
     /// It fails to answer, though its connection stands.
     pub silent: bool,
+    /// It leaves what media asks of it unanswered, while another answers.
+    pub unheard: bool,
     /// Next hops that it finds silent.
     pub silent_hops: BTreeMap<EdgeId, Mono>,
     /// Why the last connection ended.
@@ -120,6 +125,21 @@ impl Edges {
         }
     }
 
+    /// Those that leave what media asks of them unanswered.
+    pub fn set_unheard(&mut self, unheard: &BTreeSet<EdgeId>) {
+        for (id, edge) in &mut self.edges {
+            edge.unheard = unheard.contains(id);
+        }
+    }
+
+    /// Edges, each with a next hop that it finds silent.
+    pub fn silent_hops(&self) -> BTreeSet<(EdgeId, EdgeId)> {
+        let edges = self.edges.iter();
+        edges
+            .flat_map(|(&from, edge)| edge.silent_hops.keys().map(move |&to| (from, to)))
+            .collect()
+    }
+
     pub fn is_connected(&self, id: EdgeId) -> bool {
         self.edges.get(&id).is_some_and(|e| e.connection.is_some())
     }
@@ -164,6 +184,7 @@ impl Edge {
             has_controller: false,
             draining: false,
             silent: false,
+            unheard: false,
             silent_hops: BTreeMap::new(),
             last_end: None,
         }

@@ -15,6 +15,7 @@ use super::{
     edges::{Edge, Edges},
 };
 use crate::{
+    media::origin,
     prober::{GRID, Prober},
     proto::{self, far_end},
     reporting::{About, route_from, route_message},
@@ -22,6 +23,7 @@ use crate::{
         defaults::SILENT_STEPS,
         live::{AccessOutage, LiveChoice, LiveEvent, LivePlan, RouteEvidence, Switch},
     },
+    store::records::Protect,
 };
 
 /// A leg, by a number of this process: it outlives changes of its plan.
@@ -40,6 +42,10 @@ struct Leg {
     id: LegId,
     far: Option<proto::FarEnd>,
     far_agent: Option<AgentId>,
+    far_subject: String,
+    /// What edges carry its media for; empty if nothing is granted.
+    grant: Vec<u8>,
+    protect: Protect,
     /// The primary first.
     routes: Vec<Installed>,
     edges: BTreeMap<EdgeId, proto::EdgeInfo>,
@@ -63,6 +69,8 @@ struct Installed {
 pub struct Legs {
     legs: BTreeMap<String, Leg>,
     next_id: u32,
+    /// Counts up when something changes that media goes by.
+    revision: u64,
 }
 
 /// What new plans changed.
@@ -91,6 +99,7 @@ impl Legs {
     /// Takes the controller's plans: all of them, each time.
     pub fn set_plans(&mut self, plans: &proto::Plans, now: Mono) -> Changed {
         let mut changed = Changed::default();
+        self.revision += 1;
         let named: Vec<_> = plans
             .plans
             .iter()
@@ -143,6 +152,9 @@ impl Legs {
                 id: LegId(*next_id),
                 far: plan.far_end.clone(),
                 far_agent: new.far_agent,
+                far_subject: String::new(),
+                grant: Vec::new(),
+                protect: Protect::Off,
                 routes: Vec::new(),
                 edges: BTreeMap::new(),
                 live: LiveChoice::new(GRID),
@@ -165,6 +177,9 @@ impl Legs {
             .collect();
         changed.removed.extend(old.iter().map(|o| (leg.id, o.route)));
         leg.edges = new.edges;
+        leg.far_subject.clone_from(&plan.far_subject);
+        leg.grant = plan.grant.to_vec();
+        leg.protect = protect(&plan.protect);
         let live = LivePlan {
             version: plan.version,
             routes: new.routes,
@@ -250,12 +265,45 @@ impl Legs {
                 .iter_mut()
                 .map(|installed| evidence(installed, id, now, every, edges, prober))
                 .collect();
+            let before = (leg.live.in_use(), leg.at_risk);
             for event in leg.live.on_tick(now, &evidence) {
                 all.push(leg.happened(class, event));
             }
             leg.at_risk = leg.live.at_risk(now);
+            if before != (leg.live.in_use(), leg.at_risk) {
+                self.revision += 1;
+            }
         }
         all
+    }
+
+    /// Another number says that [`Self::for_media`] may have changed.
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The legs whose media edges carry.
+    pub fn for_media(&self) -> Vec<origin::Leg> {
+        let legs = self.legs.iter().filter(|(_, leg)| !leg.grant.is_empty());
+        legs.filter_map(|(class, leg)| {
+            Some(origin::Leg {
+                class: class.clone(),
+                far: match leg.far.as_ref()?.of.as_ref()? {
+                    far_end::Of::Agent(id) => origin::Far::Agent {
+                        id: AgentId(*id),
+                        subject: leg.far_subject.clone(),
+                    },
+                    far_end::Of::Target(target) => origin::Far::Target(target.clone()),
+                    far_end::Of::Hub(_) => return None,
+                },
+                routes: leg.routes.iter().map(|installed| installed.route).collect(),
+                in_use: leg.live.in_use()?,
+                grant: leg.grant.clone(),
+                protect: leg.protect,
+                at_risk: leg.at_risk,
+            })
+        })
+        .collect()
     }
 
     pub fn legs_at_risk(&self) -> BTreeSet<LegId> {
@@ -380,6 +428,15 @@ impl Leg {
     }
 }
 
+/// As plans say it; what a newer controller says otherwise is the default.
+fn protect(text: &str) -> Protect {
+    match text {
+        "at_risk" => Protect::AtRisk,
+        "always" => Protect::Always,
+        _ => Protect::Off,
+    }
+}
+
 /// What was seen of a route since the last step.
 fn evidence(
     installed: &mut Installed,
@@ -402,6 +459,7 @@ fn evidence(
             .is_some_and(|at| now.since(at) <= every * SILENT_STEPS),
         entry_overdue: is_overdue(route, now, entry, prober),
         connected: entry.is_some_and(|e| e.connection.is_some()),
+        entry_silent: entry.is_some_and(|e| e.unheard),
         // Only the entry edge speaks to this agent; it tells of its own next hop.
         next_hop_silent: hops
             .take(1)

@@ -7,7 +7,7 @@
 mod upkeep;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 
 pub use self::upkeep::{EDGES_FILE, saved_edges};
 use super::{
+    carrying::{Carrying, Forward, ForwardError},
     core::{Core, Now, Output, Settings},
     dial::{Dialer, Dialing, Event},
     disk::{Answer, Disk},
@@ -36,6 +37,7 @@ use crate::{
     host,
     identity::{Source, Standing},
     machine::Machine,
+    media::warrants::Judge,
     proto,
     spool::Spool,
     store::worker::Worker,
@@ -60,6 +62,9 @@ pub struct Setup {
     /// How the targets of its classes are measured; `None`: not at all, as in simulations, whose network has UDP
     /// alone.
     pub targets: Option<targets::Settings>,
+    /// Local ports that are carried, and ports that other agents of a class may reach.
+    pub forwards: Vec<Forward>,
+    pub accepts: Vec<u16>,
     /// Edges to begin with.
     pub edges: Vec<proto::EdgeInfo>,
     pub spool: Worker<Spool>,
@@ -87,6 +92,12 @@ pub enum Ask {
     },
     /// Edges that were learnt otherwise than by an edge.
     Edges(Vec<proto::EdgeInfo>),
+    /// A local port is to be carried; answers where it is read.
+    Forward(Forward, oneshot::Sender<Result<SocketAddr, ForwardError>>),
+    /// It is not any more; answers whether it was.
+    StopForward(SocketAddr, oneshot::Sender<bool>),
+    /// Other agents of a class may reach this port.
+    Accept(u16, oneshot::Sender<bool>),
 }
 
 /// Asks a running agent.
@@ -109,6 +120,30 @@ impl Handle {
     /// Tells it of edges that were learnt otherwise than by an edge, which it then dials.
     pub async fn edges(&self, edges: Vec<proto::EdgeInfo>) {
         let _ = self.0.send(Ask::Edges(edges)).await;
+    }
+
+    /// Carries what comes to a local port; answers where it is read.
+    pub async fn forward(&self, forward: Forward) -> Result<SocketAddr, String> {
+        self.ask(|answer| Ask::Forward(forward, answer))
+            .await?
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    }
+
+    /// Ends what is read at `listen`; `false` if nothing is.
+    pub async fn stop_forward(&self, listen: SocketAddr) -> Result<bool, String> {
+        self.ask(|answer| Ask::StopForward(listen, answer)).await
+    }
+
+    /// Lets other agents of a class reach this port; `false` if there are too many.
+    pub async fn accept(&self, port: u16) -> Result<bool, String> {
+        self.ask(|answer| Ask::Accept(port, answer)).await
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, String> {
+        let stopping = || "the agent is stopping".to_owned();
+        let (answer, answered) = oneshot::channel();
+        self.0.send(ask(answer)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())
     }
 
     /// Comes into a class, or leaves it; the error is one sentence.
@@ -167,17 +202,38 @@ impl Agent {
         let mut rng = setup.machine.rng("surroundings");
         core.watch_surroundings(setup.watch, rng.random(), now);
         let (looking, looks) = Looking::new(setup.watch, rng.random(), setup.machine.clock.clone());
+        let carrying = Carrying::start(
+            setup.me,
+            setup.machine.clone(),
+            setup.machine.rng("media").random(),
+            // Revocations reach edges, which let nothing through then.
+            Arc::new(Judge::new(setup.standing.clone(), |_| false)),
+            stop.child_token(),
+        );
+        for forward in setup.forwards {
+            let listen = forward.listen;
+            if let Err(error) = carrying.forward(forward) {
+                tracing::warn!(%listen, %error, "a local port is not carried");
+            }
+        }
+        for port in setup.accepts {
+            carrying.accept(port);
+        }
         let targets = setup
             .targets
             .map(|settings| Targets::start(&setup.machine, settings, stop.child_token()));
         let main = Main {
             core,
             targets,
+            carrying: carrying.clone(),
+            legs_told: 0,
+            hops_told: BTreeSet::new(),
             dialing: Dialing {
                 machine: setup.machine.clone(),
                 endpoint: endpoint.clone(),
                 standing: setup.standing.clone(),
                 events: events_out,
+                carrying,
                 numbers: Arc::new(AtomicU64::new(1)),
             },
             endpoint,
@@ -232,6 +288,10 @@ struct Open {
 struct Main {
     core: Core,
     targets: Option<Targets>,
+    carrying: Arc<Carrying>,
+    /// The revision of the legs, and the silent hops, that media was told of last.
+    legs_told: u64,
+    hops_told: BTreeSet<(EdgeId, EdgeId)>,
     machine: Machine,
     endpoint: Arc<Endpoint>,
     standing: Arc<Standing>,
@@ -294,6 +354,10 @@ impl Main {
                 }
                 Some(answer) = answers.recv() => self.disk_answer(answer),
                 Some(ask) = asked.recv() => self.ask(ask),
+                unheard = self.carrying.unheard() => {
+                    let now = self.now();
+                    self.core.unheard(&unheard, now);
+                }
                 Ok(()) = changes.changed() => self.moved("addresses of this machine changed"),
                 Some(done) = looks.recv() => {
                     let (looked, now) = (self.looking.back(done), self.now());
@@ -321,6 +385,7 @@ impl Main {
             self.send_probes().await;
             let now = self.now();
             self.core.handle_timeout(now);
+            self.lead_media();
             while let Some(look) = self.core.next_look(now.mono) {
                 let to = self.whereto(&look);
                 self.looking.start(look, to);
@@ -353,6 +418,20 @@ impl Main {
         }
     }
 
+    /// Media follows the live choice at once.
+    fn lead_media(&mut self) {
+        let revision = self.core.legs.revision();
+        if revision != self.legs_told {
+            self.legs_told = revision;
+            self.carrying.set_legs(self.core.legs.for_media());
+        }
+        let hops = self.core.edges.silent_hops();
+        if hops != self.hops_told {
+            self.carrying.set_silent_hops(&hops);
+            self.hops_told = hops;
+        }
+    }
+
     /// Whether it was a datagram and nothing else.
     fn event(&mut self, event: Event) -> bool {
         match event {
@@ -374,6 +453,7 @@ impl Main {
             } => {
                 connection.set_stream_rate(stream_rate(self.core.in_class()));
                 self.addresses.insert(edge, connection.remote_address().ip());
+                self.carrying.connected(edge, no, connection.clone());
                 self.connections.insert(
                     edge,
                     Open {
@@ -386,6 +466,7 @@ impl Main {
                 self.core.connected(edge, no, now);
             }
             Event::Disconnected { edge, no, why } => {
+                self.carrying.disconnected(edge, no);
                 if self.connections.get(&edge).is_some_and(|open| open.no == no) {
                     self.connections.remove(&edge);
                 }
@@ -510,6 +591,7 @@ impl Main {
             Ask::Status(answer) => {
                 let now = self.now();
                 let mut report = super::status::report(&self.core, &self.subject, now);
+                report.media = Some(super::status::media(&self.core, self.carrying.shown()));
                 report.arrival_times = ArrivalTimes::of(&self.endpoint.stats().sockets);
                 let _ = answer.send(report);
             }
@@ -520,6 +602,15 @@ impl Main {
             Ask::Edges(edges) => {
                 let now = self.now();
                 self.core.take_edges(edges, now);
+            }
+            Ask::Forward(forward, answer) => {
+                let _ = answer.send(self.carrying.forward(forward));
+            }
+            Ask::StopForward(listen, answer) => {
+                let _ = answer.send(self.carrying.stop_forward(listen));
+            }
+            Ask::Accept(port, answer) => {
+                let _ = answer.send(self.carrying.accept(port));
             }
             Ask::Class { class, join, answer } => {
                 let request = self.next_request;

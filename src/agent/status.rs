@@ -1,14 +1,18 @@
 //! What the agent says of itself: `corridor agent status`.
 
-use corridor_probes::EdgeId;
+use std::net::SocketAddr;
+
+use corridor_probes::{EdgeId, Route};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    carrying::{CarryCounts, Forward, Shown},
     core::{Core, Key, Now},
     surroundings::told,
 };
 use crate::{
     api::model::{Surroundings, Trace, TrafficStatus},
+    media::{end::Counts, origin::To},
     reporting::{About, route_from},
     surroundings::{shown, shown_trace},
     transport::ArrivalTimes,
@@ -51,6 +55,58 @@ pub struct AgentReport {
     pub paths: u64,
     #[serde(default)]
     pub hop_probe_bytes: u64,
+    /// The media that is carried from and to this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaReport>,
+}
+
+/// Media, as this agent sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MediaReport {
+    /// Local ports that are carried.
+    pub forwards: Vec<Forward>,
+    /// Ports of this machine that other agents of a class may reach.
+    pub accepts: Vec<u16>,
+    /// One for each local sender to each forward.
+    pub flows: Vec<FlowReport>,
+    /// Flows of other agents that end here.
+    pub ends: Vec<EndReport>,
+    #[serde(flatten)]
+    pub counts: CarryCounts,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowReport {
+    pub id: String,
+    /// Where its packets come from.
+    pub local: SocketAddr,
+    pub to: Option<To>,
+    /// Absent while no class leads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// By which the last packet went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<Vec<String>>,
+    /// Changes of its route.
+    pub moves: u64,
+    /// Routes that are open to it, by the edges.
+    pub open: Vec<Vec<String>>,
+    /// Routes that are not, and why.
+    pub refused: Vec<(Vec<String>, String)>,
+    /// Packets that nothing could be done with: no class leads there, or no route was open in time.
+    pub undone: u64,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EndReport {
+    pub id: String,
+    /// By which answers go back.
+    pub route: Vec<String>,
+    pub moves: u64,
+    #[serde(flatten)]
+    pub counts: Counts,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,7 +215,47 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         }),
         paths: around.counters.paths,
         hop_probe_bytes: around.counters.bytes,
+        media: None,
     }
+}
+
+/// What carrying says of itself, with edges by their names.
+pub fn media(core: &Core, shown: Shown) -> MediaReport {
+    let named = |route: Route| route.edges().map(|id| name(core, id)).collect::<Vec<_>>();
+    let to = |forward: u32| shown.forwards.get(&forward).map(|f| f.to.clone());
+    let flows = shown.flows.into_iter().map(|flow| FlowReport {
+        id: flow_name(flow.id.0),
+        local: flow.local,
+        to: to(flow.forward),
+        class: flow.class,
+        route: flow.route.map(named),
+        moves: flow.moves,
+        open: flow.carried.into_iter().map(named).collect(),
+        refused: flow
+            .refused
+            .into_iter()
+            .map(|(route, why)| (named(route), why.text().to_owned()))
+            .collect(),
+        undone: flow.undone,
+        counts: flow.counts,
+    });
+    let ends = shown.ends.into_iter().map(|end| EndReport {
+        id: flow_name(end.key.flow),
+        route: named(end.route),
+        moves: end.moves,
+        counts: end.counts,
+    });
+    MediaReport {
+        flows: flows.collect(),
+        ends: ends.collect(),
+        forwards: shown.forwards.into_values().collect(),
+        accepts: shown.accepts,
+        counts: shown.counts,
+    }
+}
+
+fn flow_name(id: u64) -> String {
+    format!("{id:016x}")
 }
 
 fn name(core: &Core, id: EdgeId) -> String {

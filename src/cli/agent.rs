@@ -1,6 +1,6 @@
 //! `corridor agent`: the daemon on an endpoint.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Subcommand;
 
@@ -12,9 +12,10 @@ use super::{
     surroundings,
 };
 use crate::{
-    agent::AgentReport,
+    agent::{AgentReport, Forward, MediaReport},
     config::Config,
-    daemon::{self, AgentQuestion, AgentService, ask_agent, default_data},
+    daemon::{self, AgentQuestion, AgentSaid, AgentService, ask_agent, default_data},
+    media::origin::To,
     store::records::Service,
     transport::ArrivalTimes,
 };
@@ -70,6 +71,32 @@ enum AgentCommand {
         #[command(flatten)]
         data: DataArg,
     },
+    /// Carry what comes to a local UDP port, until the agent stops; [[agent.forward]] does so always
+    Forward {
+        /// Local address that programs send to
+        #[arg(long, value_name = "ADDR")]
+        listen: SocketAddr,
+        /// HOST:PORT, a class's target, or agent:SUBJECT:PORT
+        #[arg(long, value_name = "TO")]
+        to: To,
+        /// Of several classes that lead there, this one
+        #[arg(long, value_name = "ID")]
+        class: Option<String>,
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Carry what comes to a local port no more
+    StopForward {
+        listen: SocketAddr,
+        #[command(flatten)]
+        data: DataArg,
+    },
+    /// Let other agents of a class send to a UDP port of this machine, until the agent stops
+    Accept {
+        port: u16,
+        #[command(flatten)]
+        data: DataArg,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,11 +129,12 @@ impl Args {
                 service::join(&join, &data, Service::Agent, subject.as_deref(), None)
             }
             Some(AgentCommand::Status { json, data }) => {
-                let report = ask(&data.path(config), &AgentQuestion::Status)?;
-                match report {
-                    Some(report) if json => output::json(&report),
-                    Some(report) => show(&report),
-                    None => Err(Failure::runtime("the agent answered without a status")),
+                match ask(&data.path(config), &AgentQuestion::Status)? {
+                    AgentSaid::Status(report) if json => output::json(&report),
+                    AgentSaid::Status(report) => show(&report),
+                    AgentSaid::Done | AgentSaid::Listens(_) => {
+                        Err(Failure::runtime("the agent answered without a status"))
+                    }
                 }
             }
             Some(AgentCommand::Revoke { subject, api }) => {
@@ -117,6 +145,20 @@ impl Args {
             Some(AgentCommand::ShowData { data }) => show_data(&data.path(config)),
             Some(AgentCommand::JoinClass { class, data }) => class_change(&data.path(config), class, true),
             Some(AgentCommand::LeaveClass { class, data }) => class_change(&data.path(config), class, false),
+            Some(AgentCommand::Forward {
+                listen,
+                to,
+                class,
+                data,
+            }) => forward(&data.path(config), Forward { listen, to, class }),
+            Some(AgentCommand::StopForward { listen, data }) => {
+                ask(&data.path(config), &AgentQuestion::StopForward { listen })?;
+                output::line(format!("{listen} is carried no more"))
+            }
+            Some(AgentCommand::Accept { port, data }) => {
+                ask(&data.path(config), &AgentQuestion::Accept { port })?;
+                output::line(format!("agents of a class may send to port {port}"))
+            }
         }
     }
 }
@@ -139,8 +181,18 @@ fn run(data: &std::path::Path, config: &Config) -> Result<(), Failure> {
     })
 }
 
-fn ask(data: &std::path::Path, question: &AgentQuestion) -> Result<Option<AgentReport>, Failure> {
+fn ask(data: &std::path::Path, question: &AgentQuestion) -> Result<AgentSaid, Failure> {
     ask_agent(data, question).map_err(Failure::Runtime)
+}
+
+fn forward(data: &std::path::Path, forward: Forward) -> Result<(), Failure> {
+    let to = forward.to.clone();
+    match ask(data, &AgentQuestion::Forward(forward))? {
+        AgentSaid::Listens(at) => output::line(format!("{at} is carried to {to}")),
+        AgentSaid::Done | AgentSaid::Status(_) => {
+            Err(Failure::runtime("the agent answered without an address"))
+        }
+    }
 }
 
 fn class_change(data: &std::path::Path, class: String, join: bool) -> Result<(), Failure> {
@@ -219,9 +271,74 @@ fn show(report: &AgentReport) -> Result<(), Failure> {
             }),
         ))?;
     }
+    if let Some(media) = &report.media {
+        show_media(media)?;
+    }
     if let Some(path) = &report.path {
         output::line(format!("\n{}", surroundings::title(path)))?;
         output::line(surroundings::hops(path))?;
+    }
+    Ok(())
+}
+
+fn show_media(media: &MediaReport) -> Result<(), Failure> {
+    for forward in &media.forwards {
+        output::line(format!("\n{} is carried to {}", forward.listen, forward.to))?;
+    }
+    if !media.flows.is_empty() {
+        output::line("")?;
+        output::line(output::table(
+            [
+                "FLOW FROM",
+                "CLASS",
+                "ROUTE",
+                "SENT",
+                "GOT",
+                "LOST",
+                "AGAIN",
+                "MOVES",
+            ],
+            media.flows.iter().map(|flow| {
+                [
+                    flow.local.to_string(),
+                    flow.class
+                        .clone()
+                        .unwrap_or_else(|| "none leads there".to_owned()),
+                    flow.route
+                        .as_deref()
+                        .map_or_else(|| "-".to_owned(), output::chain),
+                    flow.counts.sent.to_string(),
+                    flow.counts.received.to_string(),
+                    flow.counts.lost.to_string(),
+                    flow.counts.repeated.to_string(),
+                    flow.moves.to_string(),
+                ]
+            }),
+        ))?;
+        for (flow, (route, why)) in media
+            .flows
+            .iter()
+            .flat_map(|f| f.refused.iter().map(move |r| (f, r)))
+        {
+            output::line(format!("{}: {}: {why}", flow.local, output::chain(route)))?;
+        }
+    }
+    if !media.ends.is_empty() {
+        output::line("")?;
+        output::line(output::table(
+            ["FLOW TO HERE", "BACK BY", "SENT", "GOT", "LOST", "AGAIN", "MOVES"],
+            media.ends.iter().map(|end| {
+                [
+                    end.id.clone(),
+                    output::chain(&end.route),
+                    end.counts.sent.to_string(),
+                    end.counts.received.to_string(),
+                    end.counts.lost.to_string(),
+                    end.counts.repeated.to_string(),
+                    end.moves.to_string(),
+                ]
+            }),
+        ))?;
     }
     Ok(())
 }

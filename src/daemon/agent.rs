@@ -57,6 +57,8 @@ impl AgentService {
             settings: settings(config),
             watch: watch(config),
             targets: Some(targets),
+            forwards: config.forward.clone().unwrap_or_default(),
+            accepts: config.accept.clone().unwrap_or_default(),
             edges,
             spool,
             data: Some(data.clone()),

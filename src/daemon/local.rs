@@ -1,12 +1,12 @@
 //! Asking the agent on this machine: a Unix socket in its data directory, one JSON question and one JSON
 //! answer a line, open to the agent's own user alone.
 
-use std::path::Path;
+use std::{net::SocketAddr, path::Path};
 
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentReport, Handle};
+use crate::agent::{AgentReport, Forward, Handle, MAX_FORWARDS};
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ use crate::agent::{AgentReport, Handle};
 pub enum Question {
     Status,
     Class { class: String, join: bool },
+    Forward(Forward),
+    StopForward { listen: SocketAddr },
+    Accept { port: u16 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,7 +24,17 @@ pub enum Question {
 enum Reply {
     Status(Box<AgentReport>),
     Done,
+    /// A local port is read at this address.
+    Listens(SocketAddr),
     Error(String),
+}
+
+/// What a question that was understood is answered with.
+#[derive(Debug)]
+pub enum Said {
+    Status(Box<AgentReport>),
+    Done,
+    Listens(SocketAddr),
 }
 
 const SOCKET: &str = "agent.sock";
@@ -83,10 +96,23 @@ async fn answer(stream: tokio::net::UnixStream, handle: Handle) {
             Some(report) => Reply::Status(Box::new(report)),
             None => Reply::Error("the agent is stopping".to_owned()),
         },
-        Ok(Question::Class { class, join }) => match handle.class(&class, join).await {
-            Ok(()) => Reply::Done,
-            Err(error) => Reply::Error(error),
-        },
+        Ok(Question::Class { class, join }) => done(handle.class(&class, join).await),
+        Ok(Question::Forward(forward)) => handle
+            .forward(forward)
+            .await
+            .map_or_else(Reply::Error, Reply::Listens),
+        Ok(Question::StopForward { listen }) => {
+            let stopped = handle.stop_forward(listen).await;
+            done(stopped.and_then(|was| {
+                was.then_some(())
+                    .ok_or(format!("nothing is carried from {listen}"))
+            }))
+        }
+        Ok(Question::Accept { port }) => {
+            let accepted = handle.accept(port).await;
+            let most = format!("no more than {MAX_FORWARDS} ports are accepted");
+            done(accepted.and_then(|room| room.then_some(()).ok_or(most)))
+        }
         Err(error) => Reply::Error(format!("question not understood: {error}")),
     };
     if let Ok(mut text) = serde_json::to_string(&reply) {
@@ -95,9 +121,14 @@ async fn answer(stream: tokio::net::UnixStream, handle: Handle) {
     }
 }
 
-/// Asks the agent whose data is under `data`; a status comes back for [`Question::Status`].
 #[cfg(unix)]
-pub fn ask(data: &Path, question: &Question) -> anyhow::Result<Option<AgentReport>> {
+fn done(result: Result<(), String>) -> Reply {
+    result.map_or_else(Reply::Error, |()| Reply::Done)
+}
+
+/// Asks the agent whose data is under `data`.
+#[cfg(unix)]
+pub fn ask(data: &Path, question: &Question) -> anyhow::Result<Said> {
     use std::io::{BufRead as _, BufReader, Write as _};
 
     use anyhow::Context as _;
@@ -112,13 +143,14 @@ pub fn ask(data: &Path, question: &Question) -> anyhow::Result<Option<AgentRepor
         .read_line(&mut line)
         .context("the agent does not answer")?;
     match serde_json::from_str(&line).context("the agent's answer makes no sense")? {
-        Reply::Status(report) => Ok(Some(*report)),
-        Reply::Done => Ok(None),
+        Reply::Status(report) => Ok(Said::Status(report)),
+        Reply::Done => Ok(Said::Done),
+        Reply::Listens(at) => Ok(Said::Listens(at)),
         Reply::Error(error) => anyhow::bail!(error),
     }
 }
 
 #[cfg(not(unix))]
-pub fn ask(_: &Path, _: &Question) -> anyhow::Result<Option<AgentReport>> {
+pub fn ask(_: &Path, _: &Question) -> anyhow::Result<Said> {
     anyhow::bail!("local questions need Unix sockets")
 }

@@ -2,7 +2,8 @@
 //!
 //! Any packet heard from a peer is a heartbeat. A hop is silent when three steps of the grid have passed
 //! beyond its round trip since the first of at least three datagrams that were handed to it, and nothing
-//! came from it meanwhile. Those who sent by that hop lately are told, and told again when it is back.
+//! came from it meanwhile. While media flows to a hop it is asked for signs of life, and silence is known sooner
+//! ([`crate::media::liveness`]). Those who sent by that hop lately are told, and told again when it is back.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,8 @@ const MIN_FORWARDED: u32 = 3;
 const LATELY: Duration = Duration::from_secs(2);
 /// Senders remembered for one hop; beyond it the newest are not told, and find out by themselves.
 const MAX_SENDERS: usize = 20_000;
+/// Media flows to a hop that had some this lately.
+const MEDIA_FLOWS: Duration = Duration::from_secs(1);
 /// What a round trip to an unmeasured peer is taken for: across the world.
 const UNKNOWN_RTT: Duration = Duration::from_millis(300);
 
@@ -40,6 +43,8 @@ struct Hop {
     waiting: Option<(Mono, u32)>,
     senders: BTreeMap<AgentId, Mono>,
     told: BTreeSet<AgentId>,
+    /// When media last went there.
+    media: Option<Mono>,
 }
 
 /// The next hops of this edge.
@@ -57,6 +62,31 @@ impl NextHops {
         if hop.senders.len() < MAX_SENDERS || hop.senders.contains_key(&origin) {
             hop.senders.insert(origin, now);
         }
+    }
+
+    /// A datagram of media was handed to `next`, for `sender`. Whether that is the first for a while.
+    pub fn carried(&mut self, next: EdgeId, sender: AgentId, now: Mono) -> bool {
+        self.forwarded(next, sender, now);
+        let before = self.hops.get_mut(&next).and_then(|hop| hop.media.replace(now));
+        before.is_none_or(|before| now.since(before) >= MEDIA_FLOWS)
+    }
+
+    /// The hops that media flows to.
+    pub fn carrying(&self, now: Mono) -> impl Iterator<Item = EdgeId> + '_ {
+        let flows = move |hop: &Hop| hop.media.is_some_and(|at| now.since(at) < MEDIA_FLOWS);
+        self.hops
+            .iter()
+            .filter(move |(_, hop)| flows(hop))
+            .map(|(&next, _)| next)
+    }
+
+    /// A hop that media flows to answers nothing for so long. Answers whom to tell.
+    pub fn fell_silent(&mut self, next: EdgeId, silent_for: Duration, now: Mono) -> Vec<Notice> {
+        let Some(hop) = self.hops.get_mut(&next) else {
+            return Vec::new();
+        };
+        hop.senders.retain(|_, last| now.since(*last) <= LATELY);
+        hop.tell(next, silent_for)
     }
 
     /// Anything came from `peer`. Answers whom to tell that it is back.
@@ -105,18 +135,24 @@ impl NextHops {
                 continue;
             }
             let silent_for = now.since(hop.heard.unwrap_or(first));
-            for &agent in hop.senders.keys() {
-                if hop.told.insert(agent) {
-                    notices.push(Notice {
-                        agent,
-                        next,
-                        silent: true,
-                        silent_for,
-                    });
-                }
-            }
+            notices.extend(hop.tell(next, silent_for));
         }
         notices
+    }
+}
+
+impl Hop {
+    /// Tells each sender once.
+    fn tell(&mut self, next: EdgeId, silent_for: Duration) -> Vec<Notice> {
+        let told = &mut self.told;
+        let new = self.senders.keys().filter(|&&agent| told.insert(agent));
+        new.map(|&agent| Notice {
+            agent,
+            next,
+            silent: true,
+            silent_for,
+        })
+        .collect()
     }
 }
 

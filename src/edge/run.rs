@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::{
-    SILENT_AFTER,
+    SILENT_AFTER, alive,
     controller_link::{Link, Told},
     datagrams::Datagrams,
+    exits::Exits,
     memory::Memory,
     mesh::{self, Mesh},
     serve::{self, Myself},
@@ -29,9 +30,9 @@ use crate::{
     backoff::Backoff,
     clock::SleepWatch,
     host,
-    identity::{Standing, tls},
+    identity::{Revoked, Standing, tls},
     machine::Machine,
-    media::grant::GrantId,
+    media::{gate::Warrants, grant::GrantId, warrants::Judge},
     prober::Prober,
     proto::{self, edge_to_controller, from_controller, to_controller},
     reporting::{Reporter, Rest},
@@ -106,7 +107,18 @@ impl Edge {
             rng_seed: machine.endpoint_seed(),
         })?);
         let prober = Prober::new(machine.clock.mono(), rng.random(), SessionConfig::default());
-        let shared = Shared::new(machine.clock.clone(), Datagrams::new(me, boot.epoch(), prober));
+        let revoked = Arc::new(RwLock::new(Revoked::default()));
+        let warrants = me.map(|_| warrants(&standing, &revoked));
+        let allow = controller
+            .as_ref()
+            .and_then(|c| c.targets.as_ref())
+            .map_or_else(Vec::new, |targets| targets.allow.clone());
+        let shared = Shared::new(
+            machine.clock.clone(),
+            Datagrams::new(me, boot.epoch(), prober, warrants),
+            Exits::new(machine.clone(), allow),
+            revoked,
+        );
         let stop = CancellationToken::new();
         let myself = Myself {
             id: me,
@@ -168,6 +180,7 @@ impl Edge {
                     next_status: now,
                 };
                 let stop = stop.clone();
+                tokio::spawn(alive::watch(shared.clone(), stop.clone()).instrument(span.clone()));
                 let running = async move {
                     main.run(telling, stop).await;
                     let _ = link.await;
@@ -229,6 +242,16 @@ pub enum EdgeError {
     Endpoint(#[from] EndpointError),
     #[error(transparent)]
     Tls(#[from] crate::identity::TlsError),
+}
+
+/// What grants are worth here.
+fn warrants(standing: &Arc<Standing>, revoked: &Arc<RwLock<Revoked>>) -> Arc<dyn Warrants> {
+    let revoked = revoked.clone();
+    let is_revoked = move |id| {
+        let revoked = revoked.read().unwrap_or_else(PoisonError::into_inner);
+        revoked.grants.contains(&id)
+    };
+    Arc::new(Judge::new(standing.clone(), is_revoked))
 }
 
 fn server(standing: &Arc<Standing>, enrolled: bool, open: bool) -> Result<ServerSetup, EdgeError> {
@@ -316,6 +339,8 @@ impl Main {
                 self.next_status = now + STATUS_EVERY;
                 self.status();
                 self.silences(now);
+                self.shared.datagrams().gate.expire(now);
+                self.shared.exits.delivery.expire(now);
             }
             if self
                 .reporter
@@ -360,9 +385,10 @@ impl Main {
     }
 
     fn status(&mut self) {
-        let (agents, counters) = {
-            let agents = self.shared.table().agents.len();
-            (agents, self.shared.datagrams().counters)
+        let agents = self.shared.table().agents.len();
+        let (counters, gate) = {
+            let datagrams = self.shared.datagrams();
+            (datagrams.counters, datagrams.gate.counts)
         };
         let load = self.load.read(self.shared.now());
         self.shared
@@ -375,7 +401,7 @@ impl Main {
                 datagrams_out: self.shared.out.load(Ordering::Relaxed),
                 forwarded: counters.forwarded,
                 local_drops: self.shared.local_drops.load(Ordering::Relaxed),
-                refused: counters.refused(),
+                refused: counters.refused() + gate.refused + gate.unknown,
             }));
     }
 

@@ -130,13 +130,12 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
     while let Ok(Received { data, arrival }) = connection.read_datagram().await {
-        if let Sender::Edge(id) = from {
-            let notices = shared.datagrams().next_hops.heard(id, arrival.at);
-            shared.tell(notices);
+        let notices = shared.datagrams().heard(from, arrival.at);
+        shared.tell(notices);
+        if shared.datagram(from, connection, &data, arrival) {
+            // After a stall there are many to answer, and each is to have a packet of its own.
+            connection.transmitted().await;
         }
-        shared.datagram(from, connection, &data, arrival);
-        // After a stall there are many to answer.
-        connection.transmitted().await;
     }
 }
 

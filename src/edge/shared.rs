@@ -9,17 +9,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use corridor_probes::{AgentId, Arrival, EdgeId, Mono};
+use corridor_probes::{
+    AgentId, Arrival, EdgeId, Mono,
+    wire::{NextStep, RouteHeader},
+};
 use tokio::sync::{Notify, mpsc};
 
 use super::{
     datagrams::{Datagrams, Sender, Verdict},
+    exits::{self, Exits},
     next_hop::Notice,
 };
 use crate::{
     clock::Clock,
     identity::{Peer, Revoked},
-    media::grant::GrantId,
+    media::{
+        delivery::{Carrier, hand},
+        grant::GrantId,
+        wire as media,
+    },
     proto::{self, edge_to_agent, edge_to_controller},
     transport::{CloseCode, Connection, SendOutcome},
 };
@@ -54,7 +62,7 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     datagrams: Mutex<Datagrams>,
     table: RwLock<Table>,
-    pub revoked: RwLock<Revoked>,
+    pub revoked: Arc<RwLock<Revoked>>,
     /// `None` while the controller is out of reach.
     controller: RwLock<Option<mpsc::Sender<proto::EdgeToController>>>,
     pub draining: AtomicBool,
@@ -62,25 +70,39 @@ pub struct Shared {
     /// Messages for the controller that were dropped because it was out of reach or slow.
     pub uplink_dropped: AtomicU64,
     pub out: AtomicU64,
+    /// Where flows leave the mesh.
+    pub exits: Exits,
     /// Nothing is being forwarded, so that the grid's steps are not taken, until something is.
     pub resting: AtomicBool,
     pub grid: Notify,
+    /// Media flows where it did not flow before.
+    pub flows: Notify,
+    /// None flows, and nobody is asked for signs of life.
+    pub at_rest: AtomicBool,
 }
 
 impl Shared {
-    pub fn new(clock: Arc<dyn Clock>, datagrams: Datagrams) -> Arc<Self> {
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        datagrams: Datagrams,
+        exits: Exits,
+        revoked: Arc<RwLock<Revoked>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clock,
             datagrams: Mutex::new(datagrams),
             table: RwLock::default(),
-            revoked: RwLock::default(),
+            revoked,
             controller: RwLock::default(),
             draining: AtomicBool::new(false),
             local_drops: AtomicU64::new(0),
             uplink_dropped: AtomicU64::new(0),
             out: AtomicU64::new(0),
+            exits,
             resting: AtomicBool::new(false),
             grid: Notify::new(),
+            flows: Notify::new(),
+            at_rest: AtomicBool::new(true),
         })
     }
 
@@ -100,55 +122,78 @@ impl Shared {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles one datagram from `from`, which came on `connection`.
-    pub fn datagram(&self, from: Sender, connection: &Connection, datagram: &Bytes, recv: Arrival) {
+    /// Handles one datagram from `from`, which came on `connection`. Whether it was answered there.
+    pub fn datagram(
+        self: &Arc<Self>,
+        from: Sender,
+        connection: &Connection,
+        datagram: &Bytes,
+        recv: Arrival,
+    ) -> bool {
         let mut buffer = datagram.to_vec();
-        let verdict = self
-            .datagrams()
-            .handle(from, &mut buffer, recv, || self.clock.mono());
+        let (verdict, flows_anew) = {
+            let mut datagrams = self.datagrams();
+            let verdict = datagrams.handle(from, &mut buffer, recv, || self.clock.mono());
+            (verdict, std::mem::take(&mut datagrams.flows_anew))
+        };
+        if flows_anew {
+            self.flows.notify_one();
+        }
         match verdict {
-            Ok(Verdict::Reply) => {
-                self.send(connection, buffer);
-            }
+            Ok(Verdict::Reply) => return self.send(connection, buffer),
             Ok(Verdict::ToEdge(id)) => {
-                match self.table().edges.get(&id) {
-                    Some(next) => {
-                        self.send(next, buffer);
-                    }
-                    None => self.count_drop(),
-                }
+                self.carry(NextStep::Edge(id), buffer);
                 // From now on its silence counts.
                 if self.resting.swap(false, Ordering::Relaxed) {
                     self.grid.notify_one();
                 }
             }
-            Ok(Verdict::ToAgent(id)) => match self.table().agents.get(&id) {
-                Some(agent) => {
-                    self.send(&agent.connection, buffer);
+            Ok(Verdict::ToAgent(id)) => {
+                if self.table().agents.contains_key(&id) {
+                    self.carry(NextStep::Agent(id), buffer);
+                } else {
+                    self.count_drop();
+                    self.far_away(buffer);
                 }
-                None => self.count_drop(),
-            },
+            }
+            Ok(Verdict::End(kind)) => exits::arrived(self, kind, &buffer),
             Ok(Verdict::Done) => {}
             Err(refusal) => tracing::trace!(?from, %refusal, "datagram refused"),
+        }
+        false
+    }
+
+    /// Says to whoever opens a flow that its far end is not connected here.
+    fn far_away(&self, mut datagram: Vec<u8>) {
+        if media::Kind::of(&datagram) != Some(media::Kind::Open) {
+            return;
+        }
+        let Ok((header, _)) = RouteHeader::parse(&datagram) else {
+            return;
+        };
+        let back = header.back_from(header.index.saturating_sub(1), media::Kind::Answer as u8);
+        media::Answer::FarAway.write(&back, &mut datagram);
+        if let Some(next) = back.next() {
+            self.carry(next, datagram);
         }
     }
 
     /// Hands a datagram to a connection; what it does not take is counted.
     pub fn send(&self, connection: &Connection, datagram: Vec<u8>) -> bool {
-        match connection.send_datagram(datagram.into()) {
-            SendOutcome::Queued => {
-                self.out.fetch_add(1, Ordering::Relaxed);
-                true
-            }
-            SendOutcome::LocalDrop(_) => {
-                self.count_drop();
-                false
-            }
-        }
+        self.count(connection.send_datagram(datagram.into()) == SendOutcome::Queued)
     }
 
     fn count_drop(&self) {
         self.local_drops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, taken: bool) -> bool {
+        if taken {
+            self.out.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.count_drop();
+        }
+        taken
     }
 
     /// Queues a control message for an agent; one that does not read is cut off.
@@ -219,6 +264,7 @@ impl Shared {
     /// Takes the controller's list, and closes the connections of those on it. In this order: who is not
     /// yet in the table then is judged by the new list once it is ([`Self::close_if_revoked`]).
     pub fn set_revoked(&self, new: Revoked) {
+        self.datagrams().gate.revoke(|grant| new.grants.contains(&grant));
         *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = new;
         let mut closed = 0;
         {
@@ -253,5 +299,17 @@ impl Shared {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl Carrier for Shared {
+    fn carry(&self, next: NextStep, datagram: Vec<u8>) -> bool {
+        let table = self.table();
+        let connection = match next {
+            NextStep::Edge(id) => table.edges.get(&id),
+            NextStep::Agent(id) => table.agents.get(&id).map(|agent| &agent.connection),
+            NextStep::Answer => None,
+        };
+        self.count(connection.is_some_and(|connection| hand(connection, datagram)))
     }
 }

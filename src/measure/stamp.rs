@@ -23,8 +23,8 @@ use super::{
 use crate::{
     clock::Clock,
     machine::Machine,
-    stamp::{Civil, StampKey, StampSocket, mode},
-    transport::ArrivalTimes,
+    stamp::{Civil, StampKey, mode},
+    transport::{ArrivalTimes, PlainSocket},
 };
 
 /// Which reflector to measure the way to.
@@ -59,7 +59,7 @@ pub async fn run_stamp(
         },
         0,
     );
-    let socket = StampSocket::bind(&*machine.network, any)?;
+    let socket = PlainSocket::bind(&*machine.network, any)?;
     let clock = machine.clock.clone();
     let now = clock.mono();
     let civil = Civil::new(now, clock.wall());
@@ -105,7 +105,7 @@ async fn resolve(address: &Address) -> Result<SocketAddr, RunError> {
 struct Driver {
     books: Books,
     echoes: Echoes,
-    socket: StampSocket,
+    socket: PlainSocket,
     send_errors: u64,
     to: SocketAddr,
     key: Option<StampKey>,

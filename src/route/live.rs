@@ -6,7 +6,7 @@
 //! 1. **Access outage**: the route in use is silent and no entry edge is heard. It is this machine's
 //!    line: nothing is moved until one is heard again.
 //! 2. **Outage** of the route in use: silent steps beyond what its known loss explains, the connection's
-//!    end, or a silent next hop, while another entry edge is heard. Bypasses everything below.
+//!    end, a first edge that answers nothing that media asks, or a silent next hop, while another entry edge is heard. Bypasses everything below.
 //! 3. **A new plan** whose primary had no samples yet when it came, and has them now.
 //! 4. **Breach**: to a route that its own samples predict inside the budget, or, where there is none, to
 //!    one better by the margin; not to one that is held down, and once in [`BREACH_HOLD`].
@@ -50,6 +50,8 @@ pub struct RouteEvidence {
     pub entry_overdue: bool,
     /// Whether there is a connection to the first edge.
     pub connected: bool,
+    /// Whether the first edge leaves what media asks of it unanswered, while another answers.
+    pub entry_silent: bool,
     /// Whether an edge of the route says that the next one is silent.
     pub next_hop_silent: bool,
     /// Probes and media of this route whose fate was decided since the last tick: echoed, …
@@ -66,6 +68,7 @@ impl Default for RouteEvidence {
             entry_heard_recently: false,
             entry_overdue: false,
             connected: true,
+            entry_silent: false,
             next_hop_silent: false,
             echoed: 0,
             missed: 0,
@@ -303,7 +306,8 @@ impl LiveChoice {
 
     fn outage(&self, now: Mono) -> Option<(usize, Reason)> {
         let reason = self.out(self.in_use, now)?;
-        if !self.another_entry_heard(now) {
+        // That the first edge alone is silent says already that another is heard.
+        if reason != Reason::EntrySilent && !self.another_entry_heard(now) {
             return None;
         }
         Some((self.fittest(now, |_| true)?, reason))
@@ -483,9 +487,11 @@ impl LiveChoice {
                 self.last_breach_move = Some(now);
                 self.troubled.left(from, now);
             }
-            Reason::Loss { .. } | Reason::Silent { .. } | Reason::Disconnected | Reason::NextHopSilent => {
-                self.troubled.left(from, now);
-            }
+            Reason::Loss { .. }
+            | Reason::Silent { .. }
+            | Reason::Disconnected
+            | Reason::EntrySilent
+            | Reason::NextHopSilent => self.troubled.left(from, now),
         }
         self.last_move = Some(now);
         self.since = Some(now);

@@ -34,6 +34,8 @@ pub enum ScenarioError {
     World(Box<super::WorldError>),
     #[error(transparent)]
     Controller(#[from] crate::controller::AskError),
+    #[error(transparent)]
+    Talk(#[from] super::TalkError),
     #[error("agent '{0}' does not answer")]
     Agent(String),
     #[error("'{0}' stands in no map of agents, edges or the controller")]

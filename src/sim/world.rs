@@ -265,6 +265,8 @@ impl World {
                     settings: settings.clone(),
                     watch: agent::Watch::OFF,
                     targets: None,
+                    forwards: Vec::new(),
+                    accepts: Vec::new(),
                     edges: if saved.is_empty() { candidates } else { saved },
                     spool: worker,
                     data,

@@ -13,11 +13,11 @@ use corridor_probes::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Civil, StampKey, StampSocket, mode};
+use super::{Civil, StampKey, mode};
 use crate::{
     clock::{self, Clock},
     machine::Machine,
-    transport::BindError,
+    transport::{BindError, PlainSocket},
 };
 
 /// How often refusals are told, at most.
@@ -46,7 +46,7 @@ impl StampService {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn start(machine: &Machine, setup: StampSetup) -> Result<Self, BindError> {
-        let socket = StampSocket::bind(&*machine.network, setup.listen)?;
+        let socket = PlainSocket::bind(&*machine.network, setup.listen)?;
         let local = socket
             .local_addr()
             .map_err(|source| BindError::new(setup.listen, source))?;
@@ -109,7 +109,7 @@ fn stats(reflector: &Mutex<StampReflector>) -> StampStats {
 }
 
 struct Reflecting {
-    socket: StampSocket,
+    socket: PlainSocket,
     key: Option<StampKey>,
     reflector: Arc<Mutex<StampReflector>>,
     clock: Arc<dyn Clock>,

@@ -116,6 +116,8 @@ pub async fn agent(
         },
         watch: Watch::OFF,
         targets: None,
+        forwards: Vec::new(),
+        accepts: Vec::new(),
         edges: edges.collect(),
         spool: Worker::inline(spool),
         data: None,

@@ -14,6 +14,7 @@ mod errors;
 mod harness;
 mod hostile;
 mod library;
+mod media;
 mod password;
 mod probe;
 mod robust;

@@ -6,6 +6,7 @@ mod breach;
 mod deployment;
 mod durability;
 mod links;
+mod media;
 mod probe;
 mod proc;
 mod revocation;

@@ -111,6 +111,7 @@ scenarios! {
     edge_dies
     ledger_stress
     lossy_link
+    media_edge_dies
     middle_link_dies
     middle_link_slow
     one_way_budget

@@ -5,6 +5,7 @@
 
 mod control;
 mod grants;
+mod media;
 mod probing;
 mod stamp;
 mod surroundings;
@@ -23,6 +24,8 @@ fn seeds(target: &str) -> Seeds {
         "link_datagrams" => probing::links(),
         "route_datagrams" => probing::routes(),
         "edge_datagrams" => probing::edge(),
+        "media_datagrams" => media::datagrams(),
+        "media_ends" => media::ends(),
         "probe_session" => probing::session(),
         "reflector" => vec![one(
             "probes",

@@ -112,6 +112,48 @@ impl RouteHeader {
         }
     }
 
+    /// The header as the edge at `place` of the route sends it back, of the same flow, number and time: nobody
+    /// beyond that edge has seen it.
+    #[must_use]
+    pub fn back_from(&self, place: u8, kind: u8) -> Self {
+        Self {
+            kind,
+            direction: Direction::Back,
+            index: place.min(self.len()),
+            ..*self
+        }
+    }
+
+    /// The same, by another route from end to end: its index is that of the end where it begins.
+    #[must_use]
+    pub fn by(&self, route: Route) -> Self {
+        let header = Self {
+            route,
+            index: 0,
+            ..*self
+        };
+        match self.direction {
+            Direction::Out => header,
+            Direction::Back => header.back(self.kind),
+        }
+    }
+
+    /// Who gets this next. `None` if the route leads nowhere.
+    pub fn next(&self) -> Option<NextStep> {
+        let index = usize::from(self.index);
+        match self.direction {
+            Direction::Out => match (self.route.get(index), self.far) {
+                (Some(edge), _) => Some(NextStep::Edge(edge)),
+                (None, Some(far)) => Some(NextStep::Agent(far)),
+                (None, None) => None,
+            },
+            Direction::Back => match index.checked_sub(1) {
+                Some(before) => self.route.get(before).map(NextStep::Edge),
+                None => Some(NextStep::Agent(self.origin)),
+            },
+        }
+    }
+
     /// Appends the header to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(self.kind);

@@ -26,6 +26,7 @@ impl Main {
         let spent = Spent {
             line: self.endpoint.stats().traffic,
             peers: self.peers,
+            media: self.carrying.line(),
             ..Spent::default()
         };
         self.core.spent(spent, now);

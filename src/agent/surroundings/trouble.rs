@@ -43,7 +43,7 @@ impl Trouble {
     pub fn of_switch(reason: &str) -> Option<Self> {
         match reason {
             "breach" => Some(Self::Breach),
-            "silent" | "disconnected" | "next_hop_silent" => Some(Self::Outage),
+            "silent" | "disconnected" | "entry_silent" | "next_hop_silent" => Some(Self::Outage),
             "loss" => Some(Self::Loss),
             _ => None,
         }

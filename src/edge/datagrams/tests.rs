@@ -13,7 +13,12 @@ fn at(ms: i64) -> Mono {
 }
 
 fn edge(id: u16) -> Datagrams {
-    Datagrams::new(Some(e(id)), 9, Prober::new(at(0), 1, SessionConfig::default()))
+    Datagrams::new(
+        Some(e(id)),
+        9,
+        Prober::new(at(0), 1, SessionConfig::default()),
+        None,
+    )
 }
 
 const ORIGIN: AgentId = AgentId(100);
@@ -136,4 +141,208 @@ fn rubbish_is_counted_and_nothing_more() {
         );
     }
     assert_eq!(edge.counters.malformed, 5);
+}
+
+mod media {
+    use corridor_probes::Wall;
+
+    use super::*;
+    use crate::{
+        media::{
+            end::End,
+            grant::{Grant, GrantId},
+            wire::{Answer, Kind, Open, Word},
+        },
+        route::FarEnd,
+    };
+
+    /// Grants are what they say: their bytes are not looked at.
+    #[derive(Debug)]
+    struct Paper(FarEnd);
+
+    impl Warrants for Paper {
+        fn judge(&self, signed: &[u8]) -> Result<(Grant, Duration), Answer> {
+            if signed != b"good" {
+                return Err(Answer::BadGrant);
+            }
+            let grant = Grant {
+                id: GrantId(1),
+                class: "math".into(),
+                agent: ORIGIN,
+                far: self.0.clone(),
+                edges: vec![e(1), e(2), e(3)],
+                rate_kbps: 64,
+                from: Wall::from_micros(0),
+                until: Wall::from_micros(0),
+            };
+            Ok((grant, Duration::from_secs(60)))
+        }
+    }
+
+    fn carrying(id: u16, far: FarEnd) -> Datagrams {
+        let mesh = Prober::new(at(0), 1, SessionConfig::default());
+        Datagrams::new(Some(e(id)), 9, mesh, Some(Arc::new(Paper(far))))
+    }
+
+    fn header(kind: Kind, route: &[u16], far: Option<AgentId>) -> RouteHeader {
+        let route = Route::new(&route.iter().map(|&id| e(id)).collect::<Vec<_>>()).unwrap();
+        RouteHeader {
+            flow: 7,
+            ..RouteHeader::out(kind as u8, route, ORIGIN, far)
+        }
+    }
+
+    fn packet(route: &[u16], far: Option<AgentId>) -> Vec<u8> {
+        End::default()
+            .wrap(header(Kind::Media, route, far), b"voice", at(0))
+            .unwrap()
+    }
+
+    fn open(route: &[u16], far: Option<AgentId>, grant: &[u8]) -> Vec<u8> {
+        let open = Open {
+            header: header(Kind::Open, route, far),
+            port: 5,
+            grant,
+        };
+        let mut datagram = Vec::new();
+        open.write(&mut datagram);
+        datagram
+    }
+
+    /// Along a route of three edges: what each does, and what comes to the end.
+    #[test]
+    fn a_flow_is_opened_where_it_enters_and_leaves_and_passes_in_between() {
+        let far = || FarEnd::Agent(PEER);
+        let mut edges = [1, 2, 3].map(|id| carrying(id, far()));
+        let walk = |edges: &mut [Datagrams; 3], mut datagram: Vec<u8>| {
+            let mut from = Sender::Agent(ORIGIN);
+            let mut verdicts = Vec::new();
+            for (edge, id) in edges.iter_mut().zip(1..) {
+                verdicts.push(edge.handle(from, &mut datagram, at(1), || at(1)));
+                from = Sender::Edge(e(id));
+            }
+            (verdicts, datagram)
+        };
+        let there = vec![
+            Ok(Verdict::ToEdge(e(2))),
+            Ok(Verdict::ToEdge(e(3))),
+            Ok(Verdict::ToAgent(PEER)),
+        ];
+        assert_eq!(walk(&mut edges, open(&[1, 2, 3], Some(PEER), b"good")).0, there);
+        let (verdicts, datagram) = walk(&mut edges, packet(&[1, 2, 3], Some(PEER)));
+        assert_eq!(verdicts, there);
+        let media = crate::media::wire::Media::parse(&datagram).unwrap();
+        assert_eq!((media.media, media.header.index), (&b"voice"[..], 3));
+        let flows = edges.each_ref().map(|edge| edge.gate.flows());
+        assert_eq!(flows, [1, 0, 1], "an edge in the middle keeps nothing");
+        let hops = edges
+            .each_ref()
+            .map(|edge| edge.next_hops.carrying(at(1)).collect::<Vec<_>>());
+        assert_eq!(hops, [vec![e(2)], vec![e(3)], vec![]]);
+    }
+
+    #[test]
+    fn who_has_no_grant_is_told_so_by_the_first_edge() {
+        let mut edge = carrying(1, FarEnd::Agent(PEER));
+        let mut refused = |mut datagram: Vec<u8>| {
+            let verdict = edge.handle(Sender::Agent(ORIGIN), &mut datagram, at(1), || at(1));
+            assert_eq!(verdict, Ok(Verdict::Reply));
+            let (header, answer) = Answer::parse(&datagram).unwrap();
+            assert_eq!(header.step_at_agent(ORIGIN), Ok(wire::AgentStep::Home));
+            answer
+        };
+        assert_eq!(refused(packet(&[1, 2], Some(PEER))), Answer::Unknown);
+        assert_eq!(refused(open(&[1, 2], Some(PEER), b"bad")), Answer::BadGrant);
+        assert_eq!(refused(open(&[1, 4], Some(PEER), b"good")), Answer::NotGranted);
+        assert_eq!(refused(open(&[1, 2], None, b"good")), Answer::NotGranted);
+        assert_eq!((edge.gate.counts.refused, edge.gate.counts.unknown), (3, 1));
+        // Nobody opens flows in another's name, or in the middle of a route.
+        let mut others = open(&[1, 2], Some(PEER), b"good");
+        let refusal = edge.handle(Sender::Agent(PEER), &mut others, at(1), || at(1));
+        assert_eq!(refusal, Err(Refusal::Forged(Sender::Agent(PEER))));
+        // The peer answers what was opened, and nothing else.
+        let back = header(Kind::Media, &[1], Some(PEER)).back(Kind::Media as u8);
+        let mut back = End::default().wrap(back, b"voice", at(1)).unwrap();
+        let refusal = edge.handle(Sender::Agent(PEER), &mut back, at(1), || at(1));
+        assert_eq!(refusal, Err(Refusal::NotCarried(Answer::Unknown)));
+        assert_eq!(edge.counters.not_granted, 1);
+    }
+
+    #[test]
+    fn a_flow_to_a_target_ends_at_its_exit_as_fast_as_is_granted() {
+        let mut edge = carrying(1, FarEnd::Target("sfu:1".into()));
+        let mut opened = open(&[1], None, b"good");
+        let from = Sender::Agent(ORIGIN);
+        let handle =
+            |edge: &mut Datagrams, mut datagram: Vec<u8>| edge.handle(from, &mut datagram, at(1), || at(1));
+        assert_eq!(
+            handle(&mut edge, std::mem::take(&mut opened)),
+            Ok(Verdict::End(Kind::Open))
+        );
+        let passed =
+            (0..200).filter(|_| handle(&mut edge, packet(&[1], None)) == Ok(Verdict::End(Kind::Media)));
+        // 64 kbit/s: 4,000 B at once.
+        assert_eq!(passed.count(), 4_000 / packet(&[1], None).len());
+        assert!(edge.counters.too_fast > 0);
+    }
+
+    #[test]
+    fn signs_of_life_are_given_to_whoever_is_enrolled() {
+        let mut edge = carrying(1, FarEnd::Agent(PEER));
+        for (from, wanted) in [
+            (Sender::Agent(ORIGIN), Ok(Verdict::Reply)),
+            (Sender::Edge(e(2)), Ok(Verdict::Reply)),
+            (Sender::Anyone(1), Err(Refusal::NotForAnyone)),
+        ] {
+            let mut datagram = Word::Ask(9).bytes();
+            assert_eq!(edge.handle(from, &mut datagram, at(1), || at(1)), wanted);
+            if wanted.is_ok() {
+                assert_eq!(Word::of(&datagram), Some(Word::Echo(9)));
+            }
+        }
+        let mut echo = Word::Echo(9).bytes();
+        let unasked = edge.handle(Sender::Agent(ORIGIN), &mut echo, at(1), || at(1));
+        assert_eq!(unasked, Err(Refusal::Unasked));
+    }
+
+    #[test]
+    fn a_next_hop_that_dies_under_media_is_told_within_three_steps() {
+        let mut edge = carrying(1, FarEnd::Agent(PEER));
+        let mut notices = Vec::new();
+        let mut opened = open(&[1, 2], Some(PEER), b"good");
+        edge.handle(Sender::Agent(ORIGIN), &mut opened, at(0), || at(0))
+            .unwrap();
+        for ms in 0..1_000 {
+            let now = at(ms);
+            if ms % 20 == 0 {
+                edge.heard(Sender::Agent(ORIGIN), now);
+                let mut media = packet(&[1, 2], Some(PEER));
+                edge.handle(Sender::Agent(ORIGIN), &mut media, now, || now)
+                    .unwrap();
+            }
+            let wanted = edge
+                .next_hops
+                .carrying(now)
+                .map(|hop| (hop, crate::media::liveness::Pace::InUse));
+            let wanted = wanted.collect();
+            edge.alive.set(&wanted, now);
+            for (hop, seq) in edge.alive.asks(now) {
+                if ms < 800 {
+                    let mut echo = Word::Echo(seq).bytes();
+                    edge.handle(Sender::Edge(hop), &mut echo, now, || now).unwrap();
+                }
+            }
+            notices.extend(
+                edge.silences(None, now)
+                    .into_iter()
+                    .map(|n| (ms, n.agent, n.next, n.silent)),
+            );
+        }
+        assert_eq!(notices, [(840, ORIGIN, e(2), true)]);
+        let back = edge.heard(Sender::Edge(e(2)), at(1_000));
+        assert_eq!(
+            back.iter().map(|n| (n.agent, n.silent)).collect::<Vec<_>>(),
+            [(ORIGIN, false)]
+        );
+    }
 }

@@ -41,6 +41,8 @@ pub enum Reason {
     },
     /// The connection to the route's first edge ended.
     Disconnected,
+    /// The route's first edge did not answer what media asked of it, every 20 ms, while another did.
+    EntrySilent,
     /// An edge says that the next one is silent.
     NextHopSilent,
     /// Delay over the budget. `p95` says by which figure: the 95th percentile of 5 s, or else the median
@@ -75,6 +77,7 @@ impl fmt::Display for Reason {
                 f.write_str(" while another edge was heard")
             }
             Self::Disconnected => f.write_str("the connection to its first edge ended"),
+            Self::EntrySilent => f.write_str("its first edge fell silent while another was heard"),
             Self::NextHopSilent => f.write_str("an edge on it says that the next hop is silent"),
             Self::Breach {
                 p95,

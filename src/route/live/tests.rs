@@ -117,6 +117,7 @@ impl World {
                 entry_heard_recently: (silent < 300 || answers) && self.connected[route],
                 entry_overdue: silent >= 300 && !self.away,
                 connected: self.connected[route],
+                entry_silent: false,
                 next_hop_silent: self.next_hop_silent[route],
                 echoed,
                 missed: decided.len() as u32 - echoed,

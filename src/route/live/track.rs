@@ -111,6 +111,8 @@ impl Track {
         let needed = self.loss.silent_steps_needed();
         if !evidence.connected {
             Some(Reason::Disconnected)
+        } else if evidence.entry_silent {
+            Some(Reason::EntrySilent)
         } else if evidence.next_hop_silent {
             Some(Reason::NextHopSilent)
         } else if silent >= needed {

@@ -126,7 +126,13 @@ impl World {
             let stream = (from as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
                 ^ (to as u64 + 1).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
             let rng = StdRng::seed_from_u64(self.seed ^ stream);
-            let direction = Direction::new(self.default_shape, rng);
+            // A machine's way to itself takes no time.
+            let shape = if from == to {
+                LinkShape::default()
+            } else {
+                self.default_shape
+            };
+            let direction = Direction::new(shape, rng);
             self.links.push(Link { from, to, direction });
         }
         index

@@ -96,6 +96,7 @@ fn things(action: &Do) -> usize {
         create,
         end,
         drain,
+        talk,
     } = action;
     [
         kill.is_some(),
@@ -113,6 +114,7 @@ fn things(action: &Do) -> usize {
         create.is_some(),
         end.is_some(),
         drain.is_some(),
+        talk.is_some(),
     ]
     .into_iter()
     .filter(|given| *given)
@@ -146,6 +148,7 @@ fn action(action: &Do, scenario: &Scenario, machines: &Names<'_>) -> Result<(), 
         create,
         end: _,
         drain,
+        talk,
     } = action;
     let named = [kill, start, cut, join].into_iter().flatten();
     let timed = [stall, sleep].into_iter().flatten().map(|f| &f.machine);
@@ -169,7 +172,8 @@ fn action(action: &Do, scenario: &Scenario, machines: &Names<'_>) -> Result<(), 
     {
         return Err(format!("there is no agent '{name}' behind a NAT"));
     }
-    let mut people = create.iter().flat_map(|class| class.who.keys());
+    let talkers = talk.iter().flat_map(|talk| &talk.between);
+    let mut people = create.iter().flat_map(|class| class.who.keys()).chain(talkers);
     match people.find(|subject| !scenario.agents.contains_key(*subject)) {
         Some(subject) => Err(format!("there is no agent '{subject}'")),
         None => Ok(()),

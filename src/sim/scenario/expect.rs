@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     ScenarioError,
-    text::{Count, Expect, InUse, Scenario},
+    stage::Talks,
+    text::{Count, Expect, Heard, InUse, Scenario},
 };
 use crate::sim::{
     World,
@@ -19,6 +20,7 @@ use crate::sim::{
 pub(super) struct Look<'a> {
     pub scenario: &'a Scenario,
     pub world: &'a World,
+    pub talks: &'a Talks,
     pub log: &'a Log,
     pub at: Duration,
 }
@@ -44,6 +46,7 @@ pub(super) fn things(expectation: &Expect) -> usize {
         windows,
         drained,
         spooled,
+        talk,
     } = expectation;
     [
         in_use.is_some(),
@@ -60,6 +63,7 @@ pub(super) fn things(expectation: &Expect) -> usize {
         windows.is_some(),
         drained.is_some(),
         spooled.is_some(),
+        talk.is_some(),
     ]
     .into_iter()
     .filter(|given| *given)
@@ -120,6 +124,9 @@ pub(super) async fn check(look: &Look<'_>, expectation: &Expect) -> Found {
     for agent in expectation.drained.iter().flatten() {
         found.extend(store::drained(look, agent).await?);
     }
+    if let Some(wanted) = &expectation.talk {
+        found.extend(heard(look, wanted));
+    }
     if let Some(spooled) = &expectation.spooled {
         let held = store::spooled(look, &spooled.agent).await?;
         if held < spooled.min {
@@ -130,6 +137,24 @@ pub(super) async fn check(look: &Look<'_>, expectation: &Expect) -> Found {
         }
     }
     Ok(found)
+}
+
+/// What is wrong with what a talk says.
+fn heard(look: &Look<'_>, wanted: &Heard) -> Option<String> {
+    let Some((begun, talk)) = look.talks.get(&wanted.name) else {
+        return Some(format!("nobody talks as {}", wanted.name));
+    };
+    let told = talk.told(
+        wanted.from.0.saturating_sub(*begun),
+        wanted.to.0.saturating_sub(*begun),
+    );
+    let over = |most: Option<usize>, count: usize| most.is_some_and(|most| count > most);
+    let wrong = wanted.sent_min.is_some_and(|least| told.sent < least)
+        || over(wanted.lost_there_max, told.lost_there)
+        || over(wanted.lost_back_max, told.lost_back)
+        || told.repeated > wanted.repeated_max
+        || wanted.rtt_max.is_some_and(|most| told.worst_rtt > most.0);
+    wrong.then(|| format!("talk {}: {told:?}, wanted {wanted:?}", wanted.name))
 }
 
 async fn route_in_use(look: &Look<'_>, expected: &InUse) -> Found {

@@ -49,6 +49,7 @@ pub async fn run(scenario: &Scenario, data: &Path) -> Result<Outcome, ScenarioEr
                 let look = Look {
                     scenario,
                     world: &stage.world,
+                    talks: &stage.talks,
                     log: &log,
                     at,
                 };

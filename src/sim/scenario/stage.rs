@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
     ScenarioError, tell,
-    text::{Between, Clock, Do, Link, Scenario, Span},
+    text::{self, Between, Clock, Do, Link, Scenario, Span},
 };
 use crate::{
     controller::NewClass,
-    sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, World, WorldSpec},
-    store::records::Protect,
+    sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, Talk, World, WorldSpec},
 };
 
 /// Certificates due for it are renewed this often.
@@ -21,14 +20,22 @@ pub(super) struct Stage {
     pub world: World,
     /// To heal links by.
     shapes: Shapes,
+    /// Who talks, and since when.
+    pub talks: Talks,
 }
+
+pub(super) type Talks = BTreeMap<String, (Duration, Talk)>;
 
 impl Stage {
     /// Makes the world of `spec`, which is [`spec`]'s or a variation of it; nothing runs yet.
     pub async fn set(scenario: &Scenario, spec: WorldSpec) -> Result<Self, ScenarioError> {
         let world = World::new(spec).await?;
         let shapes = shape_links(&world, scenario)?;
-        Ok(Self { world, shapes })
+        Ok(Self {
+            world,
+            shapes,
+            talks: Talks::new(),
+        })
     }
 
     pub async fn start(&mut self, scenario: &Scenario) -> Result<(), ScenarioError> {
@@ -46,13 +53,25 @@ impl Stage {
             what: tell::what(action, None),
             source,
         };
-        act(&mut self.world, action, &self.shapes)
-            .await
-            .map_err(|e| match e {
-                ScenarioError::World(source) => failed(source),
-                ScenarioError::Controller(source) => failed(source.into()),
-                other => other,
-            })
+        let acted = match &action.talk {
+            Some(talk) => self.talk(at, talk).await,
+            None => act(&mut self.world, action, &self.shapes).await,
+        };
+        acted.map_err(|e| match e {
+            ScenarioError::World(source) => failed(source),
+            ScenarioError::Controller(source) => failed(source.into()),
+            ScenarioError::Talk(source) => failed(source.into()),
+            other => other,
+        })
+    }
+
+    async fn talk(&mut self, at: Duration, talk: &text::Talk) -> Result<(), ScenarioError> {
+        let number = u16::try_from(self.talks.len()).unwrap_or(u16::MAX);
+        let [from, to] = &talk.between;
+        let between = (from.as_str(), to.as_str());
+        let begun = Talk::start(&self.world, number, between, &talk.class, talk.every.0, talk.size).await?;
+        self.talks.insert(talk.name.clone(), (at, begun));
+        Ok(())
     }
 }
 
@@ -221,7 +240,7 @@ async fn act(world: &mut World, action: &Do, shapes: &Shapes) -> Result<(), Scen
             target: class.target.clone(),
             budget: class.budget.map(|b| b.0),
             budget_on: class.budget_on,
-            protect: Protect::Off,
+            protect: class.protect,
             start: None,
             end: None,
         };

@@ -52,6 +52,9 @@ fn sentence(action: &Do) -> String {
         format!("class {class} ends")
     } else if let Some(edge) = &action.drain {
         format!("{edge} drains")
+    } else if let Some(talk) = &action.talk {
+        let [from, to] = &talk.between;
+        format!("{from} talks to {to} in class {}", talk.class)
     } else {
         "nothing happens".to_owned()
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use crate::store::records::{BudgetOn, Role};
+use crate::store::records::{BudgetOn, Protect, Role};
 
 /// A span of time: `250ms`, `12s`, `8d 2h`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,6 +189,33 @@ pub struct Do {
     pub create: Option<Class>,
     pub end: Option<String>,
     pub drain: Option<String>,
+    /// Two programs begin to talk by media, until the end.
+    pub talk: Option<Talk>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Talk {
+    /// What expectations call it.
+    pub name: String,
+    /// The agents whose machines they run on; the first opens the flow.
+    pub between: [String; 2],
+    pub class: String,
+    /// One packet in this time, …
+    #[serde(default = "voice")]
+    pub every: Span,
+    /// … of so many bytes.
+    #[serde(default = "voice_size")]
+    pub size: usize,
+}
+
+/// As voice does.
+fn voice() -> Span {
+    Span(Duration::from_millis(20))
+}
+
+fn voice_size() -> usize {
+    160
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -223,6 +250,8 @@ pub struct Class {
     pub budget: Option<Span>,
     #[serde(default)]
     pub budget_on: BudgetOn,
+    #[serde(default)]
+    pub protect: Protect,
 }
 
 /// One thing that must hold: at `time`, at the end without, or for counts between `from` and `to`.
@@ -256,6 +285,23 @@ pub struct Expect {
     pub drained: Option<Vec<String>>,
     /// An agent's spool holds at least so many reports.
     pub spooled: Option<Spooled>,
+    /// What became of the packets of a talk that were sent within a time.
+    pub talk: Option<Heard>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heard {
+    pub name: String,
+    pub from: Span,
+    pub to: Span,
+    pub sent_min: Option<usize>,
+    pub lost_there_max: Option<usize>,
+    pub lost_back_max: Option<usize>,
+    /// Came more than once.
+    #[serde(default)]
+    pub repeated_max: usize,
+    pub rtt_max: Option<Span>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,4 +1,4 @@
-//! Packets in and out of a socket.
+//! A UDP socket without QUIC, for STAMP and for media at its ends.
 
 use std::{
     future::poll_fn,
@@ -9,14 +9,14 @@ use std::{
 
 use quinn::udp::{RecvMeta, Transmit};
 
-use crate::transport::{BindError, DatagramSocket, Network};
+use super::{BindError, DatagramSocket, Network};
 
 /// The system may hand over several packets of one sender at once, as much as one UDP packet can hold.
 const BUFFER: usize = 65_536;
 
 /// A UDP socket, answered from the address that was asked.
 #[derive(Debug)]
-pub(crate) struct StampSocket {
+pub(crate) struct PlainSocket {
     socket: Arc<dyn DatagramSocket>,
     buffer: Vec<u8>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Batch {
     stride: usize,
 }
 
-impl StampSocket {
+impl PlainSocket {
     pub fn bind(network: &dyn Network, local: SocketAddr) -> Result<Self, BindError> {
         Ok(Self {
             socket: network.bind(local)?,
@@ -69,14 +69,12 @@ impl StampSocket {
 
     /// Whether the system took it.
     pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> bool {
-        let sent = self.socket.try_send(&Transmit {
-            destination: to,
-            ecn: None,
-            contents: packet,
-            segment_size: None,
-            src_ip: from,
-        });
-        sent.is_ok()
+        send(&*self.socket, to, from, packet)
+    }
+
+    /// What sends by the same socket.
+    pub fn sender(&self) -> PlainSender {
+        PlainSender(Arc::clone(&self.socket))
     }
 
     /// Packets that the system has refused to send.
@@ -84,4 +82,26 @@ impl StampSocket {
         let counters = self.socket.counters();
         counters.send_errors + counters.send_too_big
     }
+}
+
+/// The sending side of a socket.
+#[derive(Debug, Clone)]
+pub(crate) struct PlainSender(Arc<dyn DatagramSocket>);
+
+impl PlainSender {
+    /// Whether the system took it.
+    pub fn send(&self, to: SocketAddr, packet: &[u8]) -> bool {
+        send(&*self.0, to, None, packet)
+    }
+}
+
+fn send(socket: &dyn DatagramSocket, to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> bool {
+    let sent = socket.try_send(&Transmit {
+        destination: to,
+        ecn: None,
+        contents: packet,
+        segment_size: None,
+        src_ip: from,
+    });
+    sent.is_ok()
 }

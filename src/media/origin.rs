@@ -1,0 +1,661 @@
+//! Flows where they begin: at an agent, one for each local sender to each forward. A flow is opened along
+//! every route of its leg before media takes that route, and goes by the leg's route in use.
+//!
+//! | state of a route | media |
+//! |---|---|
+//! | asked | waits, if no other route is open: [`EARLY`] packets for [`EARLY_FOR`] |
+//! | carried | goes |
+//! | refused | does not go; asked again after [`REFUSED_AGAIN`] |
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    net::SocketAddr,
+    str::FromStr,
+    time::Duration,
+};
+
+use corridor_probes::{
+    AgentId, EdgeId, Mono, Route,
+    wire::{AgentStep, RouteHeader},
+};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    end::{Counts, End},
+    gate::IDLE,
+    liveness::Pace,
+    wire::{Answer, Kind, Media, Open},
+};
+use crate::store::records::Protect;
+
+/// Flows are opened again this often, so that edges that restarted know them and none forgets them.
+pub const REFRESH: Duration = Duration::from_secs(30);
+/// An opening that is not answered is said again after this, and then more rarely.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN_MOST: Duration = Duration::from_secs(3);
+/// A route that refused a flow is asked again after this.
+const REFUSED_AGAIN: Duration = Duration::from_secs(5);
+/// Packets that wait for the first route to open, and for how long.
+const EARLY: usize = 64;
+const EARLY_FOR: Duration = Duration::from_millis(500);
+/// Flows of one agent: what edges take, [`super::gate`].
+const MAX_FLOWS: usize = 128;
+/// A switch is said so often, in case one is lost.
+const SWITCHES: usize = 3;
+
+/// Where local packets are to go.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum To {
+    /// Another agent, which delivers at this port of its machine.
+    Agent { subject: String, port: u16 },
+    /// `host:port`.
+    Target(String),
+}
+
+/// Text that does not say where media is to go.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is neither HOST:PORT nor agent:SUBJECT:PORT")]
+pub struct ToError(String);
+
+impl FromStr for To {
+    type Err = ToError;
+
+    fn from_str(text: &str) -> Result<Self, ToError> {
+        let wrong = || ToError(text.chars().take(300).collect());
+        let (rest, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port: u16 = port.parse().map_err(|_| wrong())?;
+        if port == 0 || rest.is_empty() || text.contains(char::is_whitespace) {
+            return Err(wrong());
+        }
+        Ok(match rest.strip_prefix("agent:") {
+            Some("") => return Err(wrong()),
+            Some(subject) => Self::Agent {
+                subject: subject.to_owned(),
+                port,
+            },
+            None => Self::Target(text.to_owned()),
+        })
+    }
+}
+
+impl TryFrom<String> for To {
+    type Error = ToError;
+
+    fn try_from(text: String) -> Result<Self, ToError> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent { subject, port } => write!(f, "agent:{subject}:{port}"),
+            Self::Target(target) => f.write_str(target),
+        }
+    }
+}
+
+impl From<To> for String {
+    fn from(to: To) -> Self {
+        to.to_string()
+    }
+}
+
+/// A leg, as flows see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leg {
+    pub class: String,
+    pub far: Far,
+    /// The primary first.
+    pub routes: Vec<Route>,
+    pub in_use: Route,
+    /// Signed.
+    pub grant: Vec<u8>,
+    pub protect: Protect,
+    pub at_risk: bool,
+}
+
+/// A leg's far end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Far {
+    Agent { id: AgentId, subject: String },
+    Target(String),
+}
+
+/// What the driver shall do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Hand this to the connection with an edge.
+    Send {
+        edge: EdgeId,
+        flow: FlowId,
+        datagram: Vec<u8>,
+    },
+    /// Hand this to whoever sends to a forward.
+    Deliver {
+        forward: u32,
+        to: SocketAddr,
+        flow: FlowId,
+        media: Vec<u8>,
+    },
+}
+
+/// A flow's number, drawn at random: edges and far ends tell flows of one agent apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub u64);
+
+/// How a route stands to a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Asked { times: u32, next: Mono },
+    Carried { refresh: Mono },
+    Refused { why: Answer, again: Mono },
+}
+
+impl Opening {
+    const fn next(self) -> Mono {
+        match self {
+            Self::Asked { next, .. } => next,
+            Self::Carried { refresh } => refresh,
+            Self::Refused { again, .. } => again,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Flow {
+    forward: u32,
+    local: SocketAddr,
+    /// The leg's class; none while no leg leads there.
+    class: Option<String>,
+    end: End,
+    openings: BTreeMap<Route, Opening>,
+    /// Where the last packet went.
+    route: Option<Route>,
+    moves: u64,
+    early: VecDeque<(Mono, Vec<u8>)>,
+    used: Mono,
+    /// Packets that nothing could be done with, and why the last.
+    undone: u64,
+}
+
+/// One flow, to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowState {
+    pub id: FlowId,
+    pub forward: u32,
+    pub local: SocketAddr,
+    pub class: Option<String>,
+    /// The route of the last packet.
+    pub route: Option<Route>,
+    pub moves: u64,
+    pub carried: Vec<Route>,
+    pub refused: Vec<(Route, Answer)>,
+    pub undone: u64,
+    pub counts: Counts,
+}
+
+/// All flows of one agent.
+#[derive(Debug)]
+pub struct Origin {
+    me: AgentId,
+    forwards: BTreeMap<u32, (To, Option<String>)>,
+    legs: BTreeMap<String, Leg>,
+    flows: BTreeMap<FlowId, Flow>,
+    by_local: BTreeMap<(u32, SocketAddr), FlowId>,
+    out: VecDeque<Output>,
+    /// Packets of local senders beyond what one agent may have.
+    pub too_many: u64,
+    /// Datagrams of no flow of ours.
+    pub unknown: u64,
+    pub malformed: u64,
+    rng: StdRng,
+}
+
+impl Origin {
+    pub fn new(me: AgentId, seed: u64) -> Self {
+        Self {
+            me,
+            forwards: BTreeMap::new(),
+            legs: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            by_local: BTreeMap::new(),
+            out: VecDeque::new(),
+            too_many: 0,
+            unknown: 0,
+            malformed: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// What comes to `forward` goes to `to` from now on, in `class` if one is named.
+    pub fn set_forward(&mut self, forward: u32, to: To, class: Option<String>) {
+        self.forwards.insert(forward, (to, class));
+    }
+
+    pub fn remove_forward(&mut self, forward: u32) {
+        self.forwards.remove(&forward);
+        self.flows.retain(|_, flow| flow.forward != forward);
+        self.by_local.retain(|(of, _), _| *of != forward);
+    }
+
+    /// The legs as they are now, with the routes that they use.
+    pub fn set_legs(&mut self, legs: Vec<Leg>, now: Mono) {
+        self.legs = legs.into_iter().map(|leg| (leg.class.clone(), leg)).collect();
+        let ids: Vec<FlowId> = self.flows.keys().copied().collect();
+        for id in ids {
+            self.lead(id, now);
+        }
+    }
+
+    /// A packet came from `local` to a forward. Whether something is to be asked again now, so that
+    /// [`Self::next_wakeup`] has changed.
+    pub fn local(&mut self, forward: u32, local: SocketAddr, media: &[u8], now: Mono) -> bool {
+        let known = self.flows.len();
+        let Some(id) = self.flow_of(forward, local, now) else {
+            self.too_many += 1;
+            return false;
+        };
+        self.take(id, media, now);
+        self.flows.len() != known
+    }
+
+    fn take(&mut self, id: FlowId, media: &[u8], now: Mono) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        flow.used = now;
+        let Some(leg) = flow.class.as_ref().and_then(|class| self.legs.get(class)) else {
+            flow.undone += 1;
+            return;
+        };
+        match flow.way(leg) {
+            Some(route) => self.send(id, route, media, now),
+            None => flow.wait(media, now),
+        }
+    }
+
+    /// A datagram of a media kind came that was made for this agent as an origin.
+    pub fn datagram(&mut self, datagram: &[u8], now: Mono) {
+        match Kind::of(datagram) {
+            Some(Kind::Media) => match Media::parse(datagram) {
+                Ok(media) => self.media(&media, now),
+                Err(_) => self.malformed += 1,
+            },
+            Some(Kind::Answer) => match Answer::parse(datagram) {
+                Ok((header, answer)) => self.answered(&header, answer, now),
+                Err(_) => self.malformed += 1,
+            },
+            // The far end follows the origin, not the other way round.
+            Some(Kind::Switch | Kind::Open) | None => self.unknown += 1,
+        }
+    }
+
+    /// Something that was handed to a connection or a socket was not taken.
+    pub fn dropped(&mut self, flow: FlowId) {
+        if let Some(flow) = self.flows.get_mut(&flow) {
+            flow.end.dropped();
+        }
+    }
+
+    /// The entries of flows that were used since `since`, and those of their other routes.
+    pub fn ways(&self, since: Mono) -> impl Iterator<Item = (EdgeId, Pace)> + '_ {
+        let used = self.flows.values().filter(move |flow| flow.used >= since);
+        used.flat_map(|flow| {
+            let others = flow.openings.keys().filter_map(|route| route.entry());
+            let others = others.map(|edge| (edge, Pace::Standby));
+            let used = flow.route.and_then(|route| route.entry());
+            others.chain(used.map(|edge| (edge, Pace::InUse)))
+        })
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub fn next_wakeup(&self) -> Option<Mono> {
+        let openings = self.flows.values().flat_map(|flow| flow.openings.values());
+        let expiries = self.flows.values().map(|flow| flow.used + IDLE);
+        openings.map(|opening| opening.next()).chain(expiries).min()
+    }
+
+    pub fn handle_timeout(&mut self, now: Mono) {
+        self.flows.retain(|_, flow| now.since(flow.used) < IDLE);
+        self.by_local.retain(|_, id| self.flows.contains_key(id));
+        let ids: Vec<FlowId> = self.flows.keys().copied().collect();
+        for id in ids {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                flow.end.expire(now);
+                flow.forget_early(now);
+            }
+            self.lead(id, now);
+        }
+    }
+
+    pub fn states(&self) -> impl Iterator<Item = FlowState> + '_ {
+        self.flows.iter().map(|(&id, flow)| {
+            let is = |wanted: fn(&Opening) -> bool| {
+                let routes = flow.openings.iter().filter(move |(_, opening)| wanted(opening));
+                routes.map(|(&route, _)| route)
+            };
+            FlowState {
+                id,
+                forward: flow.forward,
+                local: flow.local,
+                class: flow.class.clone(),
+                route: flow.route,
+                moves: flow.moves,
+                carried: is(|opening| matches!(opening, Opening::Carried { .. })).collect(),
+                refused: flow
+                    .openings
+                    .iter()
+                    .filter_map(|(&route, opening)| match opening {
+                        Opening::Refused { why, .. } => Some((route, *why)),
+                        Opening::Asked { .. } | Opening::Carried { .. } => None,
+                    })
+                    .collect(),
+                undone: flow.undone,
+                counts: flow.end.counts(),
+            }
+        })
+    }
+
+    fn flow_of(&mut self, forward: u32, local: SocketAddr, now: Mono) -> Option<FlowId> {
+        if let Some(&id) = self.by_local.get(&(forward, local)) {
+            return Some(id);
+        }
+        if self.flows.len() >= MAX_FLOWS {
+            return None;
+        }
+        let id = FlowId(self.rng.random());
+        self.flows.insert(
+            id,
+            Flow {
+                forward,
+                local,
+                class: None,
+                end: End::default(),
+                openings: BTreeMap::new(),
+                route: None,
+                moves: 0,
+                early: VecDeque::new(),
+                used: now,
+                undone: 0,
+            },
+        );
+        self.by_local.insert((forward, local), id);
+        self.lead(id, now);
+        Some(id)
+    }
+
+    /// Finds the flow's leg, asks its routes what is due, and tells the far end of a move.
+    fn lead(&mut self, id: FlowId, now: Mono) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        let leg = self
+            .forwards
+            .get(&flow.forward)
+            .and_then(|(to, class)| leg_to(&self.legs, to, class.as_deref()).map(|leg| (leg, to)));
+        let class = leg.map(|(leg, _)| leg.class.clone());
+        if flow.class != class {
+            flow.class = class;
+            flow.openings.clear();
+        }
+        let Some((leg, to)) = leg else { return };
+        flow.openings.retain(|route, _| leg.routes.contains(route));
+        for &route in &leg.routes {
+            let (Some(times), Some(edge)) = (flow.asks(route, now), route.entry()) else {
+                continue;
+            };
+            let mut header = header(Kind::Open, self.me, id, route, &leg.far);
+            header.seq = times;
+            let open = Open {
+                header,
+                port: match to {
+                    To::Agent { port, .. } => *port,
+                    To::Target(_) => 0,
+                },
+                grant: &leg.grant,
+            };
+            let mut datagram = Vec::new();
+            open.write(&mut datagram);
+            self.out.push_back(Output::Send {
+                edge,
+                flow: id,
+                datagram,
+            });
+        }
+        let way = flow.way(leg);
+        let Some(route) = way.filter(|way| flow.route.is_some_and(|route| route != *way)) else {
+            return;
+        };
+        // Media may be silent just now, or go one way only: the way back is to follow all the same.
+        flow.route = Some(route);
+        flow.moves += 1;
+        let header = RouteHeader {
+            seq: flow.end.next(),
+            ..header(Kind::Switch, self.me, id, route, &leg.far)
+        };
+        for _ in 0..SWITCHES {
+            let mut datagram = Vec::new();
+            header.write(&mut datagram);
+            self.out.extend(route.entry().map(|edge| Output::Send {
+                edge,
+                flow: id,
+                datagram,
+            }));
+        }
+    }
+
+    fn send(&mut self, id: FlowId, route: Route, media: &[u8], now: Mono) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        let Some(leg) = flow.class.as_ref().and_then(|class| self.legs.get(class)) else {
+            return;
+        };
+        if flow.route != Some(route) {
+            flow.moves += u64::from(flow.route.is_some());
+            flow.route = Some(route);
+        }
+        let header = header(Kind::Media, self.me, id, route, &leg.far);
+        let Some(datagram) = flow.end.wrap(header, media, now) else {
+            return;
+        };
+        let copy = flow.second(leg, route).and_then(|second| {
+            let copy = flow.end.copy(&datagram, second)?;
+            Some((second.entry()?, copy))
+        });
+        let first = route.entry().map(|edge| (edge, datagram));
+        for (edge, datagram) in first.into_iter().chain(copy) {
+            self.out.push_back(Output::Send {
+                edge,
+                flow: id,
+                datagram,
+            });
+        }
+    }
+
+    fn media(&mut self, media: &Media<'_>, now: Mono) {
+        let id = FlowId(media.header.flow);
+        let mine = media.header.step_at_agent(self.me) == Ok(AgentStep::Home);
+        let Some(flow) = self.flows.get_mut(&id).filter(|_| mine) else {
+            self.unknown += 1;
+            return;
+        };
+        flow.used = now;
+        if let Some(packet) = flow.end.unwrap(media, now).map(Cow::into_owned) {
+            self.out.push_back(Output::Deliver {
+                forward: flow.forward,
+                to: flow.local,
+                flow: id,
+                media: packet,
+            });
+        }
+    }
+
+    fn answered(&mut self, header: &RouteHeader, answer: Answer, now: Mono) {
+        let id = FlowId(header.flow);
+        let mine = header.step_at_agent(self.me) == Ok(AgentStep::Home);
+        let opening = self
+            .flows
+            .get_mut(&id)
+            .filter(|_| mine)
+            .and_then(|flow| flow.openings.get_mut(&header.route));
+        let Some(opening) = opening else {
+            self.unknown += 1;
+            return;
+        };
+        let was_carried = matches!(opening, Opening::Carried { .. });
+        *opening = match answer {
+            Answer::Carried => Opening::Carried {
+                refresh: now + REFRESH,
+            },
+            Answer::Unknown if !was_carried => return,
+            // An edge that restarted.
+            Answer::Unknown => Opening::Asked { times: 0, next: now },
+            why => Opening::Refused {
+                why,
+                again: now + REFUSED_AGAIN,
+            },
+        };
+        self.lead(id, now);
+        self.send_early(id, now);
+    }
+
+    /// What waited for a route to open.
+    fn send_early(&mut self, id: FlowId, now: Mono) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        flow.forget_early(now);
+        let leg = flow.class.as_ref().and_then(|class| self.legs.get(class));
+        let Some(route) = leg.and_then(|leg| flow.way(leg)) else {
+            return;
+        };
+        for (_, media) in std::mem::take(&mut flow.early) {
+            self.send(id, route, &media, now);
+        }
+    }
+}
+
+impl Flow {
+    /// The route in use if it is open, else any that is.
+    fn way(&self, leg: &Leg) -> Option<Route> {
+        let carried = |route: &Route| matches!(self.openings.get(route), Some(Opening::Carried { .. }));
+        let mut others = leg.routes.iter().copied();
+        Some(leg.in_use)
+            .filter(|route| carried(route))
+            .or_else(|| others.find(|route| carried(route)))
+    }
+
+    /// The route of the copy, where the flow is protected: one that shares no edge with the first, but for
+    /// the exit where a target knows the flow by it.
+    fn second(&self, leg: &Leg, first: Route) -> Option<Route> {
+        let wanted = match leg.protect {
+            Protect::Off => false,
+            Protect::AtRisk => leg.at_risk,
+            Protect::Always => true,
+        };
+        if !wanted {
+            return None;
+        }
+        let anchored = matches!(leg.far, Far::Target(_))
+            .then_some(first.exit())
+            .flatten();
+        let apart = |route: &Route| {
+            let mut shared = route.edges().filter(|&edge| first.edges().any(|of| of == edge));
+            shared.all(|edge| Some(edge) == anchored && route.exit() == anchored && route.entry() != anchored)
+        };
+        let mut carried = leg
+            .routes
+            .iter()
+            .filter(|route| matches!(self.openings.get(route), Some(Opening::Carried { .. })));
+        carried.find(|&route| *route != first && apart(route)).copied()
+    }
+
+    /// Which time the route is to be asked now, if it is.
+    fn asks(&mut self, route: Route, now: Mono) -> Option<u32> {
+        let opening = self
+            .openings
+            .entry(route)
+            .or_insert(Opening::Asked { times: 0, next: now });
+        if opening.next() > now {
+            return None;
+        }
+        let asked = |times: u32| {
+            let wait = ASK_AGAIN * 2_u32.saturating_pow(times.min(8));
+            let next = now + wait.min(ASK_AGAIN_MOST);
+            Opening::Asked {
+                times: times.saturating_add(1),
+                next,
+            }
+        };
+        Some(match opening {
+            Opening::Asked { times, .. } => {
+                let times = *times;
+                *opening = asked(times);
+                times
+            }
+            Opening::Refused { .. } => {
+                *opening = asked(0);
+                0
+            }
+            // It stays carried until somebody says otherwise.
+            Opening::Carried { refresh } => {
+                *refresh = now + REFRESH;
+                0
+            }
+        })
+    }
+
+    fn wait(&mut self, media: &[u8], now: Mono) {
+        self.forget_early(now);
+        if self.early.len() >= EARLY {
+            self.early.pop_front();
+            self.undone += 1;
+        }
+        self.early.push_back((now, media.to_vec()));
+    }
+
+    fn forget_early(&mut self, now: Mono) {
+        while self
+            .early
+            .front()
+            .is_some_and(|(at, _)| now.since(*at) > EARLY_FOR)
+        {
+            self.early.pop_front();
+            self.undone += 1;
+        }
+    }
+}
+
+fn leg_to<'l>(legs: &'l BTreeMap<String, Leg>, to: &To, class: Option<&str>) -> Option<&'l Leg> {
+    let leads = |leg: &&Leg| match (&leg.far, to) {
+        (Far::Agent { subject, .. }, To::Agent { subject: wanted, .. }) => subject == wanted,
+        (Far::Target(target), To::Target(wanted)) => target == wanted,
+        (Far::Agent { .. } | Far::Target(_), _) => false,
+    };
+    let named = |leg: &&Leg| class.is_none_or(|class| leg.class == class);
+    legs.values().find(|leg| leads(leg) && named(leg))
+}
+
+fn header(kind: Kind, me: AgentId, flow: FlowId, route: Route, far: &Far) -> RouteHeader {
+    let far = match far {
+        Far::Agent { id, .. } => Some(*id),
+        Far::Target(_) => None,
+    };
+    RouteHeader {
+        flow: flow.0,
+        ..RouteHeader::out(kind as u8, route, me, far)
+    }
+}
+
+#[cfg(test)]
+mod tests;

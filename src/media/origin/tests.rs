@@ -1,0 +1,314 @@
+use super::*;
+
+const ME: AgentId = AgentId(1);
+const PEER: AgentId = AgentId(2);
+
+fn at(ms: i64) -> Mono {
+    Mono::from_millis(ms)
+}
+
+fn route(edges: &[u16]) -> Route {
+    let edges: Vec<_> = edges.iter().map(|&id| EdgeId::new(id).unwrap()).collect();
+    Route::new(&edges).unwrap()
+}
+
+fn leg(routes: &[&[u16]], in_use: usize) -> Leg {
+    let routes: Vec<_> = routes.iter().map(|edges| route(edges)).collect();
+    Leg {
+        class: "math".into(),
+        far: Far::Agent {
+            id: PEER,
+            subject: "anna".into(),
+        },
+        in_use: routes[in_use],
+        routes,
+        grant: vec![7; 100],
+        protect: Protect::Off,
+        at_risk: false,
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+struct World {
+    origin: Origin,
+    now: Mono,
+}
+
+impl World {
+    fn new(leg: Leg) -> Self {
+        let mut origin = Origin::new(ME, 1);
+        let to = To::Agent {
+            subject: "anna".into(),
+            port: 5004,
+        };
+        origin.set_forward(0, to, None);
+        origin.set_legs(vec![leg], at(0));
+        Self { origin, now: at(0) }
+    }
+
+    fn packet(&mut self, media: &[u8]) {
+        self.origin.local(0, local(40_000), media, self.now);
+    }
+
+    fn sent(&mut self) -> Vec<(u16, Vec<u8>)> {
+        let outputs = std::iter::from_fn(|| self.origin.poll_output());
+        let sent = outputs.map(|output| match output {
+            Output::Send { edge, datagram, .. } => (edge.get(), datagram),
+            Output::Deliver { .. } => panic!("{output:?}"),
+        });
+        sent.collect()
+    }
+
+    /// Entry and media of each media datagram; everything else is left out.
+    fn media(&mut self) -> Vec<(u16, u32, Vec<u8>)> {
+        let sent = self.sent().into_iter();
+        sent.filter_map(|(edge, datagram)| {
+            let media = Media::parse(&datagram).ok()?;
+            (Kind::of(&datagram)? == Kind::Media).then(|| (edge, media.header.seq, media.media.to_vec()))
+        })
+        .collect()
+    }
+
+    fn kinds(&mut self) -> Vec<(u16, Kind)> {
+        let sent = self.sent().into_iter();
+        sent.map(|(edge, datagram)| (edge, Kind::of(&datagram).unwrap()))
+            .collect()
+    }
+
+    /// The far end, or an edge, answers everything that was asked so far along routes that enter by `entry`.
+    fn answer(&mut self, entry: u16, answer: Answer) {
+        for (edge, datagram) in self.sent() {
+            if edge == entry && Kind::of(&datagram) == Some(Kind::Open) {
+                let open = Open::parse(&datagram).unwrap();
+                assert_eq!((open.port, open.grant), (5004, &[7; 100][..]));
+                let mut out = Vec::new();
+                let back = RouteHeader {
+                    index: 0,
+                    ..open.header.back(Kind::Answer as u8)
+                };
+                answer.write(&back, &mut out);
+                self.origin.datagram(&out, self.now);
+            }
+        }
+    }
+
+    fn all_carried(routes: &[&[u16]], in_use: usize) -> Self {
+        let mut world = Self::new(leg(routes, in_use));
+        world.packet(b"first");
+        let opens = world.sent();
+        for (_, datagram) in opens {
+            let open = Open::parse(&datagram).unwrap();
+            let mut out = Vec::new();
+            let back = RouteHeader {
+                index: 0,
+                ..open.header.back(Kind::Answer as u8)
+            };
+            Answer::Carried.write(&back, &mut out);
+            world.origin.datagram(&out, world.now);
+        }
+        assert_eq!(
+            world.media(),
+            [(route(routes[in_use]).entry().unwrap().get(), 0, b"first".to_vec())]
+        );
+        world
+    }
+
+    fn state(&self) -> FlowState {
+        self.origin.states().next().unwrap()
+    }
+}
+
+#[test]
+fn the_first_packets_wait_until_a_route_is_open() {
+    let mut world = World::new(leg(&[&[1, 2], &[3, 2]], 0));
+    world.packet(b"a");
+    world.now = at(100);
+    world.packet(b"b");
+    world.answer(1, Answer::Carried);
+    assert_eq!(world.media(), [(1, 0, b"a".to_vec()), (1, 1, b"b".to_vec())]);
+    world.packet(b"c");
+    assert_eq!(world.media(), [(1, 2, b"c".to_vec())]);
+}
+
+#[test]
+fn packets_that_wait_for_too_long_or_are_too_many_are_counted() {
+    let mut world = World::new(leg(&[&[1]], 0));
+    for _ in 0..EARLY + 3 {
+        world.packet(b"a");
+    }
+    assert_eq!(world.state().undone, 3);
+    world.now = at(501);
+    world.packet(b"b");
+    assert_eq!(world.state().undone, 3 + EARLY as u64);
+    world.answer(1, Answer::Carried);
+    assert_eq!(world.media(), [(1, 0, b"b".to_vec())]);
+}
+
+#[test]
+fn openings_are_asked_again_until_they_are_answered_and_refreshed_then() {
+    let mut world = World::new(leg(&[&[1]], 0));
+    world.packet(b"a");
+    assert_eq!(world.kinds(), [(1, Kind::Open)]);
+    let mut asked = Vec::new();
+    for ms in 1..10_000 {
+        world.now = at(ms);
+        world.origin.handle_timeout(world.now);
+        asked.extend(world.kinds().iter().map(|_| ms));
+    }
+    assert_eq!(asked, [200, 600, 1_400, 3_000, 6_000, 9_000]);
+    world.origin.handle_timeout(at(12_000));
+    world.now = at(12_000);
+    world.answer(1, Answer::Carried);
+    world.origin.handle_timeout(at(41_999));
+    assert_eq!(world.kinds(), []);
+    world.origin.handle_timeout(at(42_000));
+    assert_eq!(world.kinds(), [(1, Kind::Open)]);
+}
+
+#[test]
+fn media_takes_the_route_in_use_and_a_move_is_told() {
+    let mut world = World::all_carried(&[&[1, 2], &[3, 2]], 0);
+    world.origin.set_legs(vec![leg(&[&[1, 2], &[3, 2]], 1)], at(50));
+    assert_eq!(world.kinds(), [(3, Kind::Switch); SWITCHES]);
+    world.packet(b"b");
+    assert_eq!(world.media(), [(3, 1, b"b".to_vec())]);
+    assert_eq!(
+        (world.state().moves, world.state().route),
+        (1, Some(route(&[3, 2])))
+    );
+}
+
+#[test]
+fn a_route_that_is_not_open_is_not_taken() {
+    let mut world = World::all_carried(&[&[1, 2], &[3, 2]], 0);
+    world.origin.set_legs(vec![leg(&[&[1, 2], &[4, 2]], 1)], at(50));
+    assert_eq!(
+        world.sent().iter().map(|(edge, _)| *edge).collect::<Vec<_>>(),
+        [4]
+    );
+    world.packet(b"b");
+    assert_eq!(world.media(), [(1, 1, b"b".to_vec())]);
+    world.origin.set_legs(vec![leg(&[&[5]], 0)], at(60));
+    world.packet(b"c");
+    world.now = at(60);
+    world.answer(5, Answer::Revoked);
+    assert_eq!(world.media(), []);
+    assert_eq!(world.state().refused, [(route(&[5]), Answer::Revoked)]);
+}
+
+#[test]
+fn an_edge_that_has_forgotten_the_flow_is_asked_at_once() {
+    let mut world = World::all_carried(&[&[1]], 0);
+    world.packet(b"b");
+    let (_, datagram) = world.sent().remove(0);
+    let header = Media::parse(&datagram).unwrap().header;
+    let mut out = Vec::new();
+    Answer::Unknown.write(&header.back_from(0, Kind::Answer as u8), &mut out);
+    world.origin.datagram(&out, world.now);
+    world.origin.datagram(&out, world.now);
+    assert_eq!(world.kinds(), [(1, Kind::Open)], "once");
+}
+
+#[test]
+fn a_protected_flow_goes_by_two_routes_that_share_no_edge() {
+    let routes: &[&[u16]] = &[&[1, 2], &[3, 2], &[3, 4]];
+    let mut world = World::all_carried(routes, 0);
+    let protect = |protect, at_risk| Leg {
+        protect,
+        at_risk,
+        ..leg(routes, 0)
+    };
+    for (leg, entries) in [
+        (protect(Protect::AtRisk, false), &[1][..]),
+        (protect(Protect::AtRisk, true), &[1, 3]),
+        (protect(Protect::Always, false), &[1, 3]),
+    ] {
+        world.origin.set_legs(vec![leg], at(50));
+        world.packet(b"b");
+        let media = world.media();
+        assert_eq!(media.iter().map(|m| m.0).collect::<Vec<_>>(), entries);
+        assert!(media.iter().all(|m| m.1 == media[0].1));
+    }
+    assert_eq!(world.state().counts.protecting, 2);
+}
+
+#[test]
+fn what_comes_back_is_delivered_once_to_whoever_sent() {
+    let mut world = World::all_carried(&[&[1]], 0);
+    let id = world.state().id;
+    let far = Far::Agent {
+        id: PEER,
+        subject: "anna".into(),
+    };
+    let out = header(Kind::Media, ME, id, route(&[1]), &far);
+    let back = RouteHeader {
+        index: 0,
+        ..out.back(Kind::Media as u8)
+    };
+    let datagram = End::default().wrap(back, b"yes", at(0)).unwrap();
+    world.origin.datagram(&datagram, at(10));
+    world.origin.datagram(&datagram, at(11));
+    let delivered = Output::Deliver {
+        forward: 0,
+        to: local(40_000),
+        flow: id,
+        media: b"yes".to_vec(),
+    };
+    assert_eq!(world.origin.poll_output(), Some(delivered));
+    assert_eq!(world.origin.poll_output(), None);
+    world.origin.datagram(&datagram[..20], at(12));
+    let mut others = datagram.clone();
+    others[4] ^= 1;
+    world.origin.datagram(&others, at(12));
+    assert_eq!((world.origin.malformed, world.origin.unknown), (1, 1));
+}
+
+#[test]
+fn without_a_leg_nothing_goes_and_unused_flows_end() {
+    let mut world = World::new(Leg {
+        class: "other".into(),
+        far: Far::Target("sfu:1".into()),
+        ..leg(&[&[1]], 0)
+    });
+    world.packet(b"a");
+    assert_eq!(world.sent(), []);
+    assert_eq!((world.state().undone, world.state().class), (1, None));
+    world.origin.handle_timeout(Mono::ZERO + IDLE);
+    assert_eq!(world.origin.states().count(), 0);
+    for port in 0..MAX_FLOWS as u16 + 1 {
+        world.origin.local(0, local(port), b"a", at(0));
+    }
+    assert_eq!(world.origin.too_many, 1);
+}
+
+#[test]
+fn where_to_is_said_in_one_word() {
+    for text in [
+        "agent:anna:5004",
+        "agent:school:7:5004",
+        "sfu.example:3478",
+        "[2001:db8::1]:9",
+    ] {
+        assert_eq!(text.parse::<To>().unwrap().to_string(), text);
+    }
+    let anna = To::Agent {
+        subject: "school:7".into(),
+        port: 5004,
+    };
+    assert_eq!("agent:school:7:5004".parse(), Ok(anna));
+    for text in [
+        "",
+        "sfu",
+        "sfu:0",
+        "sfu:65536",
+        ":5",
+        "agent::5",
+        "agent:anna",
+        "a b:5",
+    ] {
+        assert!(text.parse::<To>().is_err(), "{text}");
+    }
+}
