@@ -5,7 +5,7 @@
 //! Anything heard of a peer counts, echo or not. Silence is three steps without a word, or more where the peer
 //! is known to lose asks or echoes: as many as leave less than one false alarm in an hour,
 //! `50/s · 3600 s · pᵏ < 1` for a share `p` that is lost. Where all peers are silent at once nobody is called
-//! so: it is this machine's own line. Another peer must have been heard within the last 40 ms.
+//! so: it is this machine's own line, and when it is back they have a round trip to answer. Another peer must have been heard within the last 40 ms.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,6 +82,8 @@ pub struct Change<K> {
 pub struct Liveness<K> {
     peers: BTreeMap<K, Peer>,
     polled: Option<Mono>,
+    /// All were overdue: the line stood still.
+    stood_still: bool,
 }
 
 impl<K> Default for Liveness<K> {
@@ -89,6 +91,7 @@ impl<K> Default for Liveness<K> {
         Self {
             peers: BTreeMap::new(),
             polled: None,
+            stood_still: false,
         }
     }
 }
@@ -141,6 +144,13 @@ impl<K: Copy + Ord> Liveness<K> {
 
     /// Anything came of a peer.
     pub fn heard(&mut self, key: K, now: Mono) -> Option<Change<K>> {
+        if std::mem::take(&mut self.stood_still) {
+            // Who is heard first after that proves nothing of the others: they are asked anew.
+            for peer in self.peers.values_mut() {
+                let answers = peer.rtt.unwrap_or(UNKNOWN_RTT) + peer.pace.every();
+                peer.excused = peer.excused.max(now + answers);
+            }
+        }
         let peer = self.peers.get_mut(&key)?;
         let after = now.since(peer.heard.unwrap_or(peer.excused));
         peer.heard = Some(now);
@@ -170,6 +180,7 @@ impl<K: Copy + Ord> Liveness<K> {
         if silent.is_empty() {
             return Vec::new();
         }
+        self.stood_still |= silent.len() == self.peers.len();
         let overdue = |key: &K| silent.iter().any(|(other, _)| other == key);
         // Who is silent already proves nothing of the line; who has not been asked for long enough, neither.
         let others = self.peers.iter().filter(|(key, _)| !overdue(key));
