@@ -7,7 +7,7 @@
 //! | which plans are held, which route is in use | `legs.rs`, `outcomes.rs` |
 //! | how often is what probed | `rates.rs` |
 //! | what may go over the line, and what did | `budget.rs` |
-//! | how is media carried from here, and to here | `carrying.rs` |
+//! | how is media carried from here, and to here | `carrying.rs`; for programs that know SOCKS, `socks.rs` |
 //! | by which edge does it report | `uplink.rs`, `outbox.rs` |
 //! | what is kept on disk | `disk.rs` |
 //! | when is an edge dialled | `dial.rs` |
@@ -26,8 +26,10 @@ mod outcomes;
 pub(crate) mod rates;
 mod run;
 mod shown;
+mod socks;
 mod status;
 mod surroundings;
+mod told;
 mod uplink;
 
 pub use self::core::Settings;

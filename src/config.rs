@@ -59,6 +59,8 @@ section! {
         /// Local UDP ports whose packets are carried, each with `listen`, `to` (HOST:PORT or
         /// agent:SUBJECT:PORT) and, if several classes lead there, `class`.
         forward: Vec<Forward>,
+        /// Address at which SOCKS5 (UDP ASSOCIATE) is served to programs of this machine.
+        socks: SocketAddr,
         /// UDP ports of this machine that other agents of a class may reach.
         accept: Vec<u16>,
     }

@@ -70,6 +70,7 @@ const MAX_EVENTS: usize = 200;
 #[derive(Debug, Clone, Default)]
 pub struct Rest {
     pub legs: Vec<proto::LegState>,
+    pub flows: Vec<proto::Flow>,
     pub host: proto::Host,
     pub wall: Wall,
     /// Bound of the estimate of the controller's time.
@@ -145,6 +146,7 @@ impl Reporter {
             events: std::mem::take(&mut self.events),
             host: Some(rest.host),
             legs: rest.legs,
+            flows: rest.flows,
             traffic: rest.traffic,
             surroundings: rest.surroundings.map(Box::new),
             path: rest.path.map(Box::new),

@@ -20,7 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::edges::ConnectionNo;
 use crate::{
-    clock,
+    clock::{self, Clock},
     machine::Machine,
     media::{
         delivery::{Carrier, Delivery, hand},
@@ -71,7 +71,7 @@ pub struct CarryCounts {
     pub malformed: u64,
     /// Datagrams that came by another edge, or to another agent, than their route says.
     pub forged: u64,
-    /// Flows of others that were not taken.
+    /// Flows of others, and programs and packets of this machine, that were not taken.
     pub refused: u64,
     /// Datagrams of flows that are not known here.
     pub unknown: u64,
@@ -95,7 +95,19 @@ pub struct Shown {
 struct Running {
     forward: Forward,
     local: PlainSender,
-    _stop: DropGuard,
+    /// What stands before each packet that goes to a local program: a SOCKS header, or nothing.
+    header: Vec<u8>,
+    /// What reads the local port; nothing where an association does.
+    _stop: Option<DropGuard>,
+}
+
+impl Running {
+    fn deliver(&self, to: SocketAddr, media: &[u8]) -> bool {
+        if self.header.is_empty() {
+            return self.local.send(to, media);
+        }
+        self.local.send(to, &[&self.header, media].concat())
+    }
 }
 
 #[derive(Debug)]
@@ -183,7 +195,8 @@ impl Carrying {
             Running {
                 forward: Forward { listen, ..forward },
                 local: socket.sender(),
-                _stop: stop.clone().drop_guard(),
+                header: Vec::new(),
+                _stop: Some(stop.clone().drop_guard()),
             },
         );
         drop(state);
@@ -206,6 +219,69 @@ impl Carrying {
         state.forwards.remove(&number);
         state.origin.remove_forward(number);
         true
+    }
+
+    /// A socket on this machine.
+    pub(super) fn bind(&self, local: SocketAddr) -> Result<PlainSocket, BindError> {
+        PlainSocket::bind(&*self.machine.network, local)
+    }
+
+    /// What an association's program sends to one destination: [`Self::packet`] takes it by the number that comes
+    /// back. Answers go to the program by `local`, behind `header`.
+    pub(super) fn way(
+        &self,
+        to: To,
+        program: SocketAddr,
+        local: PlainSender,
+        header: Vec<u8>,
+    ) -> Result<u32, ForwardError> {
+        let mut state = self.state();
+        if state.forwards.len() >= MAX_FORWARDS {
+            return Err(ForwardError::TooMany);
+        }
+        let number = state.next_forward;
+        state.next_forward += 1;
+        state.origin.set_forward(number, to.clone(), None);
+        let forward = Forward {
+            listen: program,
+            to,
+            class: None,
+        };
+        state.forwards.insert(
+            number,
+            Running {
+                forward,
+                local,
+                header,
+                _stop: None,
+            },
+        );
+        Ok(number)
+    }
+
+    pub(super) fn close_way(&self, number: u32) {
+        let mut state = self.state();
+        state.forwards.remove(&number);
+        state.origin.remove_forward(number);
+    }
+
+    /// A packet of a local program.
+    pub(super) fn packet(&self, forward: u32, from: SocketAddr, packet: &[u8]) {
+        self.local(forward, from, packet, self.machine.clock.mono());
+    }
+
+    /// Something of a local program is not carried.
+    pub(super) fn refuse(&self) {
+        self.state().counts.refused += 1;
+    }
+
+    /// After an error of a socket.
+    pub(super) async fn rest(&self) {
+        clock::sleep(&*self.machine.clock, AFTER_ERROR).await;
+    }
+
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        self.machine.clock.clone()
     }
 
     /// Other agents of a class may reach this port of this machine; `false` if there are too many.
@@ -454,7 +530,7 @@ impl Carrying {
                     media,
                 } => {
                     let local = state.forwards.get(&forward);
-                    if !local.is_some_and(|running| running.local.send(to, &media)) {
+                    if !local.is_some_and(|running| running.deliver(to, &media)) {
                         state.origin.dropped(flow);
                     }
                 }

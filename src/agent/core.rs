@@ -190,6 +190,7 @@ struct Reports {
     drained: bool,
     closed: u32,
     host: proto::Host,
+    flows: Vec<proto::Flow>,
     /// IP bytes, about, that reports took which are not of now.
     backlog: Bytes,
 }
@@ -400,6 +401,11 @@ impl Core {
         }
         self.watch_legs(&happened, now.mono);
         self.tell(happened, now);
+    }
+
+    /// The media that is carried from and to this machine, as the next report has it.
+    pub fn flows(&mut self, flows: Vec<proto::Flow>) {
+        self.reports.flows = flows;
     }
 
     /// These edges, and no others, leave unanswered what media asks of them.

@@ -277,6 +277,13 @@ impl Legs {
         all
     }
 
+    /// The class that this agent has with another.
+    pub fn class_with(&self, agent: AgentId) -> Option<String> {
+        let mut legs = self.legs.iter();
+        let (class, _) = legs.find(|(_, leg)| leg.far_agent == Some(agent))?;
+        Some(class.clone())
+    }
+
     /// Another number says that [`Self::for_media`] may have changed.
     pub const fn revision(&self) -> u64 {
         self.revision
@@ -404,11 +411,18 @@ impl Leg {
         let (kind, detail) = match event {
             LiveEvent::Switch(Switch { from, to, reason }) => {
                 self.reason = json!(reason);
-                let text = reason.to_string();
-                (
-                    "switch",
-                    json!({ "from": from, "to": to, "reason": reason, "text": text }),
-                )
+                let mut text = reason.to_string();
+                let of = self.far.as_ref().and_then(|far| far.of.as_ref());
+                let exit_changed = matches!(of, Some(far_end::Of::Target(_))) && from.exit() != to.exit();
+                if exit_changed {
+                    // Whatever goes by the address of who speaks begins anew there.
+                    text.push_str("; the target sees its media from another address");
+                }
+                let mut detail = json!({ "from": from, "to": to, "reason": reason, "text": text });
+                if exit_changed {
+                    detail["exit_changed"] = true.into();
+                }
+                ("switch", detail)
             }
             LiveEvent::AccessOutage(AccessOutage::Began) => (
                 "access_outage",
@@ -534,6 +548,26 @@ mod tests {
             version: 1,
             plans: vec![plan],
         }
+    }
+
+    #[test]
+    fn a_move_to_another_exit_says_that_the_target_sees_another_address() {
+        let mut legs = Legs::default();
+        let mut told = plans(&[1, 2]);
+        told.plans[0].far_end = Some(proto::FarEnd {
+            of: Some(far_end::Of::Target("sfu:1".into())),
+        });
+        legs.set_plans(&told, Mono::ZERO);
+        told.plans[0].version = 2;
+        told.plans[0].routes.reverse();
+        told.plans[0].routes.pop();
+        let happened = legs.set_plans(&told, Mono::ZERO).happened;
+        let text = happened[0].detail["text"].as_str().unwrap();
+        assert!(
+            text.ends_with("; the target sees its media from another address"),
+            "{text}"
+        );
+        assert_eq!(happened[0].detail["exit_changed"], true);
     }
 
     #[test]

@@ -29,6 +29,7 @@ use super::{
     disk::{Answer, Disk},
     edges::ConnectionNo,
     look::{Done, Looking, Where},
+    socks,
     status::AgentReport,
     surroundings::{Look, PathLook, Toward, Watch},
 };
@@ -62,6 +63,8 @@ pub struct Setup {
     /// How the targets of its classes are measured; `None`: not at all, as in simulations, whose network has UDP
     /// alone.
     pub targets: Option<targets::Settings>,
+    /// Where SOCKS is served to programs of this machine.
+    pub socks: Option<SocketAddr>,
     /// Local ports that are carried, and ports that other agents of a class may reach.
     pub forwards: Vec<Forward>,
     pub accepts: Vec<u16>,
@@ -218,6 +221,15 @@ impl Agent {
         }
         for port in setup.accepts {
             carrying.accept(port);
+        }
+        if let Some(at) = setup.socks {
+            let (carrying, stop) = (carrying.clone(), stop.child_token());
+            tokio::spawn(async move {
+                match tokio::net::TcpListener::bind(at).await {
+                    Ok(listener) => socks::serve(carrying, listener, stop).await,
+                    Err(error) => tracing::error!(%at, %error, "SOCKS is not served"),
+                }
+            });
         }
         let targets = setup
             .targets

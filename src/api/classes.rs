@@ -123,6 +123,7 @@ pub fn from_record(record: &ClassRecord) -> ClassStatus {
                 joined: text(p.joined),
                 left: text(p.left),
                 legs: Vec::new(),
+                flows: Vec::new(),
             })
             .collect(),
     }

@@ -322,6 +322,41 @@ pub struct ParticipantStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
     pub legs: Vec<LegStatus>,
+    /// The media that edges carry from and to this participant, by its agent's last report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<FlowStatus>,
+}
+
+/// One flow of media at one of its ends: cumulative, in packets and bytes of media.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct FlowStatus {
+    /// The same at both ends.
+    pub id: String,
+    /// Another agent began it.
+    pub ends_here: bool,
+    /// Names of the edges by which the last packet went, or goes back, in the order of the way from who began it;
+    /// absent before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Vec<String>>,
+    /// Changes of its route.
+    pub moves: u64,
+    pub sent: u64,
+    pub sent_bytes: u64,
+    pub received: u64,
+    pub received_bytes: u64,
+    /// Missing between the first and the newest that came.
+    pub lost: u64,
+    pub repeated: u64,
+    pub reordered: u64,
+    /// Not taken by the participant's own machine.
+    pub dropped: u64,
+    /// Nothing could be done with: no route was open.
+    pub undone: u64,
+    /// Copies by a second route.
+    pub protecting: u64,
+    /// Why a route is not open to it; absent if all are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

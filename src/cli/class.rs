@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     api::model::{
-        ClassStatus, CreateClass, EndClass, JoinClass, NewParticipant, OneWay, ParticipantTimeline, Point,
-        TargetStatus, Timeline, Trace,
+        ClassStatus, CreateClass, EndClass, FlowStatus, JoinClass, NewParticipant, OneWay,
+        ParticipantTimeline, Point, TargetStatus, Timeline, Trace,
     },
     store::records::{BudgetOn, Outcome, Protect, Role},
 };
@@ -246,6 +246,24 @@ fn budget(class: &ClassStatus) -> String {
     }
 }
 
+/// A flow in one line.
+fn media(flow: &FlowStatus) -> String {
+    let way = flow
+        .route
+        .as_deref()
+        .map_or_else(|| "no route yet".to_owned(), output::chain);
+    let refused = flow.refused.as_ref().map(|why| format!("; {why}"));
+    format!(
+        "  media {} by {way}: {} sent, {} received, {} lost, {} moves{}",
+        if flow.ends_here { "to here" } else { "from here" },
+        flow.sent,
+        flow.received,
+        flow.lost,
+        flow.moves,
+        refused.unwrap_or_default()
+    )
+}
+
 fn one_way(judged: &OneWay) -> String {
     let p95 = output::ms(Some(judged.p95));
     match judged.error {
@@ -321,6 +339,9 @@ fn show(timeline: &Timeline, routes: bool) -> Result<(), Failure> {
                 }
                 output::line(format!("    because  {}", leg.reason))?;
             }
+        }
+        for flow in &participant.flows {
+            output::line(media(flow))?;
         }
         if let Some(points) = timeline
             .participants

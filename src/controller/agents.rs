@@ -18,6 +18,7 @@ pub struct Agent {
     pub attachment: Option<Attachment>,
     /// The newest state of each leg, by class.
     pub legs: BTreeMap<String, proto::LegState>,
+    pub flows: Vec<proto::Flow>,
     /// When that was so, and boot and number of the report that told it.
     pub legs_at: Wall,
     newest: Option<(u64, u64)>,
@@ -87,6 +88,7 @@ impl Agents {
                     record,
                     attachment: None,
                     legs: BTreeMap::new(),
+                    flows: Vec::new(),
                     newest: None,
                     legs_at: Wall::default(),
                     host: proto::Host::default(),
@@ -224,6 +226,7 @@ impl Agents {
             .iter()
             .map(|leg| (leg.class.clone(), leg.clone()))
             .collect();
+        agent.flows.clone_from(&report.flows);
         if let Some(host) = &report.host {
             agent.host = *host;
             agent.host.cpu = intake::share(host.cpu);

@@ -13,6 +13,8 @@ use crate::{
 
 /// What an agent or edge says of itself is kept to this many characters.
 const MAX_TEXT: usize = 64;
+/// Flows of one agent: as many as it tells.
+const MAX_FLOWS: usize = 32;
 /// Why a target is not measured: a method, or the address, each once.
 const MAX_REASONS: usize = Method::ALL.len() + 1;
 /// Such a reason is a sentence.
@@ -41,6 +43,10 @@ pub fn clean(report: &mut proto::Report, edges: &Edges, targets: impl Fn(&str) -
         }
     }
     report.end_us = report.end_us.min(now.as_micros());
+    report.flows.truncate(MAX_FLOWS);
+    for flow in &mut report.flows {
+        flow.refused = text(&flow.refused);
+    }
     for leg in &mut report.legs {
         leg.since_us = leg.since_us.min(report.end_us);
     }

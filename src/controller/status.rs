@@ -8,19 +8,20 @@ use corridor_probes::{AgentId, EdgeId, Wall};
 use super::{
     agents::{Agent, CLOCK_OFF_S},
     core::{Core, Now},
-    event,
+    event::{self, route_names},
     links::{self, Link},
     sites::SiteNow,
 };
 use crate::{
     api::{
         model::{
-            AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, LinkStatus, ParticipantStatus, Quality,
-            Rtt, SiteStatus, Status, TrafficStatus,
+            AgentStatus, ClassStatus, ControllerStatus, EdgeStatus, FlowStatus, LinkStatus,
+            ParticipantStatus, Quality, Rtt, SiteStatus, Status, TrafficStatus,
         },
         time_text,
     },
     proto,
+    reporting::route_from,
     store::records::{ClassRecord, ClassState, ParticipantRecord, Reporter},
 };
 
@@ -236,7 +237,41 @@ impl Core {
             joined: participant.joined.map(time_text::text),
             left: participant.left.map(time_text::text),
             legs: leg.map(|leg| leg.status).into_iter().collect(),
+            flows: if live {
+                self.flows(class, &participant.subject)
+            } else {
+                Vec::new()
+            },
         }
+    }
+
+    fn flows(&self, class: &ClassRecord, subject: &str) -> Vec<FlowStatus> {
+        let agent = self.agents.by_subject(subject);
+        let flows = agent.map_or(&[][..], |agent| &agent.flows).iter();
+        flows
+            .filter(|flow| flow.class == class.id)
+            .map(|flow| FlowStatus {
+                id: format!("{:016x}", flow.id),
+                ends_here: flow.ends_here,
+                route: flow
+                    .route
+                    .as_ref()
+                    .and_then(route_from)
+                    .map(|route| route_names(&self.edges, route.edges())),
+                moves: flow.moves,
+                sent: flow.sent,
+                sent_bytes: flow.sent_bytes,
+                received: flow.received,
+                received_bytes: flow.received_bytes,
+                lost: flow.lost,
+                repeated: flow.repeated,
+                reordered: flow.reordered,
+                dropped: flow.dropped,
+                undone: flow.undone,
+                protecting: flow.protecting,
+                refused: Some(flow.refused.clone()).filter(|why| !why.is_empty()),
+            })
+            .collect()
     }
 
     fn quality(

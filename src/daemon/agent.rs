@@ -48,6 +48,11 @@ impl AgentService {
         if edges.is_empty() {
             edges = material.edges.iter().map(edge_info).collect();
         }
+        // Whoever reaches it has media carried as this agent.
+        anyhow::ensure!(
+            config.socks.is_none_or(|at| at.ip().is_loopback()),
+            "agent.socks is for programs of this machine: an address of loopback"
+        );
         let agent = Agent::start(Setup {
             machine: machine.clone(),
             me,
@@ -57,6 +62,7 @@ impl AgentService {
             settings: settings(config),
             watch: watch(config),
             targets: Some(targets),
+            socks: config.socks,
             forwards: config.forward.clone().unwrap_or_default(),
             accepts: config.accept.clone().unwrap_or_default(),
             edges,

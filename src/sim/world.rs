@@ -265,6 +265,7 @@ impl World {
                     settings: settings.clone(),
                     watch: agent::Watch::OFF,
                     targets: None,
+                    socks: None,
                     forwards: Vec::new(),
                     accepts: Vec::new(),
                     edges: if saved.is_empty() { candidates } else { saved },

@@ -116,6 +116,7 @@ pub async fn agent(
         },
         watch: Watch::OFF,
         targets: None,
+        socks: None,
         forwards: Vec::new(),
         accepts: Vec::new(),
         edges: edges.collect(),

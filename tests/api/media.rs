@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
     path::Path,
     thread,
     time::Duration,
@@ -187,6 +188,27 @@ fn what_is_not_granted_is_not_carried() {
     });
     assert_eq!(why, "the target's address is one that edges do not send to");
     assert_eq!(flow(&data)["received"], 0);
+    // Whatever the form, and by a name too.
+    let hidden = [
+        "10.0.0.1:9",
+        "[::ffff:10.0.0.1]:9",
+        "[64:ff9b::a00:1]:9",
+        "localhost:9",
+    ];
+    for (number, target) in hidden.into_iter().enumerate() {
+        class(&up, &format!("hidden-{number}"), &student, &["--target", target]);
+        let socket = forward(&data, target);
+        wait_for("a refusal", SOON, || {
+            socket.send(b"b").unwrap();
+            let flows = media(&data)["flows"].clone();
+            let flow = flows
+                .as_array()?
+                .iter()
+                .find(|flow| flow["to"] == target)?
+                .clone();
+            (flow["refused"][0][1] == why).then_some(())
+        });
+    }
 
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let holder = UdpSocket::bind(taken).unwrap();
@@ -194,4 +216,81 @@ fn what_is_not_granted_is_not_carried() {
         .fails(1, &[&taken.to_string(), "another process"]);
     drop(holder);
     agent(&data, ["forward", "--listen", "127.0.0.1:0", "--to", "nowhere"]).fails(2, &["HOST:PORT"]);
+}
+
+/// A SOCKS connection after the greeting.
+fn greeted(proxy: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.write_all(&[5, 2, 0, 2]).unwrap();
+    let mut chosen = [0; 2];
+    stream.read_exact(&mut chosen).unwrap();
+    assert_eq!(chosen, [5, 0]);
+    stream
+}
+
+/// Asks for a command at no address; the answer's code, and its address.
+fn asked(stream: &mut TcpStream, command: u8) -> (u8, SocketAddr) {
+    stream.write_all(&[5, command, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+    let mut answer = [0; 10];
+    stream.read_exact(&mut answer).unwrap();
+    let [5, code, 0, 1, a, b, c, d, high, low] = answer else {
+        panic!("{answer:?}");
+    };
+    (code, ([a, b, c, d], u16::from_be_bytes([high, low])).into())
+}
+
+#[test]
+fn media_goes_by_socks_too() {
+    let proxy = loopback(port());
+    let (at, target) = (proxy.to_string(), echo());
+    let environment = [
+        ("CORRIDOR_TARGETS_ALLOW", "127.0.0.0/8"),
+        ("CORRIDOR_AGENT_SOCKS", &at),
+    ];
+    let up = Up::with("up", &environment);
+    let student = up.agent("s1");
+    up.agents_up(&["local", "s1"]);
+    class(&up, "math", &student, &["--target", &target.to_string()]);
+    let data = up.data().join("agent");
+
+    let mut stream = greeted(proxy);
+    let (code, relay) = asked(&mut stream, 3);
+    assert_eq!((code, relay.ip()), (0, proxy.ip()));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let [high, low] = target.port().to_be_bytes();
+    let header = [0, 0, 0, 1, 127, 0, 0, 1, high, low];
+    let mut bytes = [0; 3_000];
+    for number in 0..20_u8 {
+        let packet = [&header[..], &[number; 500]].concat();
+        socket.send_to(&packet, relay).unwrap();
+        let (length, from) = socket.recv_from(&mut bytes).unwrap();
+        assert_eq!((from, &bytes[..length]), (relay, &packet[..]));
+    }
+    // Another program's packet, a fragment, and one that is longer than any media.
+    let refused = media(&data)["refused"].as_u64().unwrap();
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.send_to(&[&header[..], b"x"].concat(), relay).unwrap();
+    let mut fragment = header;
+    fragment[2] = 1;
+    socket.send_to(&fragment, relay).unwrap();
+    socket
+        .send_to(&[&header[..], &[0; 60_000]].concat(), relay)
+        .unwrap();
+    wait_for("three refusals", SOON, || {
+        (media(&data)["refused"] == refused + 3).then_some(())
+    });
+
+    // The flows end with the connection, which takes nothing more than its end.
+    let _ = stream.write_all(&vec![7; 70_000]);
+    wait_for("the end", SOON, || {
+        media(&data)["flows"].as_array()?.is_empty().then_some(())
+    });
+    let (code, _) = asked(&mut greeted(proxy), 1);
+    assert_eq!(code, 7, "no CONNECT");
+    let mut stream = TcpStream::connect(proxy).unwrap();
+    let _ = stream.write_all(&vec![4; 70_000]);
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(!matches!(stream.read(&mut [0; 10]), Ok(1..)), "version 4");
 }

@@ -254,6 +254,18 @@ describe('a class', () => {
     assert.ok((await page.locator('[data-participant="s-0001-1"] .lane .mark.switch').count()) >= 2)
   })
 
+  test('media is shown at both ends of its flow', async () => {
+    const id = mock.world.idOf(0)
+    await page.goto(`${mock.url}/classes/${id}`)
+    const flows = page.locator('[data-flow]')
+    await flows.first().waitFor()
+    const lines = (await flows.allInnerTexts()).map((line) => line.replaceAll(/\s+/g, ' '))
+    assert.match(lines[0], /^from here .* [\d,]+ \d.* [\d,]+ \d.* \d+ 0 the other agent accepts nothing at this port 3 out of order, 2 before a route was open/)
+    assert.match(lines[1], /^to here /)
+    const ids = await flows.evaluateAll((rows) => rows.map((row) => row.getAttribute('data-flow')))
+    assert.equal(new Set(ids).size, 1)
+  })
+
   test('a target is shown as edges measure it, and as each agent does without any edge', async () => {
     await page.goto(`${mock.url}/`)
     const id = mock.world.idOf(2)

@@ -605,4 +605,33 @@ fn grants(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
             ..Plan::default()
         },
     );
+    let flow = Flow {
+        id: u64::MAX,
+        class: "math-3".into(),
+        ends_here: true,
+        route: Some(Route { edges: vec![1, 300] }),
+        moves: 2,
+        sent: 3_000,
+        sent_bytes: 480_000,
+        received: 2_990,
+        received_bytes: 478_400,
+        lost: 10,
+        repeated: 4,
+        reordered: 3,
+        dropped: 1,
+        undone: 5,
+        protecting: 200,
+        refused: "the grant is revoked".into(),
+    };
+    let flow = check(with, "Flow", flow);
+    check(
+        with,
+        "Report.flows",
+        Report {
+            boot: 1,
+            sequence: 7,
+            flows: vec![flow],
+            ..Report::default()
+        },
+    );
 }

@@ -278,6 +278,35 @@ export class World {
     ]
   }
 
+  /** The media of every other class: the teacher begins a flow, and in every third of them it is refused a route. */
+  flows(row, participant, now) {
+    if (row.index % 2 === 1 || row.began === undefined) return undefined
+    const [route] = this.routes(row, participant.subject)
+    if (route === undefined) return undefined
+    const begins = participant.role === 'teacher'
+    const sent = Math.max(0, Math.floor((now - row.began - 5) * 50))
+    const lost = Math.floor(sent / 5000)
+    return [
+      {
+        id: `00000000${(row.index * 7919).toString(16).padStart(8, '0')}`,
+        ends_here: !begins,
+        route: begins ? route : route.toReversed(),
+        moves: row.fate === 'switch' ? 2 : 0,
+        sent,
+        sent_bytes: sent * 160,
+        received: sent - lost,
+        received_bytes: (sent - lost) * 160,
+        lost,
+        repeated: 0,
+        reordered: row.index % 4 === 0 ? 3 : 0,
+        dropped: 0,
+        undone: begins ? 2 : 0,
+        protecting: row.protect === 'always' ? sent : 0,
+        refused: begins && row.index % 3 === 0 ? 'the other agent accepts nothing at this port' : undefined,
+      },
+    ]
+  }
+
   /** What a budget on one way is judged by: every second class's clocks are known well enough. */
   oneWay(row, rtt) {
     if (row.budget_on !== 'one_way' || rtt === undefined) return undefined
@@ -304,6 +333,7 @@ export class World {
         joined: row.began === undefined ? undefined : iso(row.began + 2),
         left: row.ended === undefined ? undefined : iso(row.ended),
         legs: row.state === 'live' ? this.leg(row, participant, now) : [],
+        flows: row.state === 'live' ? this.flows(row, participant, now) : undefined,
       }
     })
     const order = ['good', 'unknown', 'at_risk', 'outage']

@@ -135,6 +135,7 @@ impl Core {
         let (surroundings, path) = self.surroundings_to_tell(now);
         let rest = Rest {
             legs: self.legs.states(|m| now.at(m)),
+            flows: self.reports.flows.clone(),
             host: self.reports.host,
             wall: now.wall,
             time_error: now.controller_error,

@@ -3,6 +3,7 @@
 
 use corridor_probes::Mono;
 
+use super::super::told;
 use super::{Main, REDIAL_AFTER, REDIAL_EVERY, SAVE_TIME};
 use crate::{agent::budget::Spent, identity::Source, proto, remembered};
 
@@ -23,6 +24,9 @@ impl Main {
             host.spool_dropped = stats.dropped.reports + stats.dropped.rows;
         }
         self.core.host(host);
+        let shown = self.carrying.shown();
+        self.core
+            .flows(told::flows(&shown, |agent| self.core.legs.class_with(agent)));
         let spent = Spent {
             line: self.endpoint.stats().traffic,
             peers: self.peers,

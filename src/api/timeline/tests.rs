@@ -45,6 +45,7 @@ fn class() -> ClassStatus {
             joined: None,
             left: None,
             legs: Vec::new(),
+            flows: Vec::new(),
         }],
     }
 }

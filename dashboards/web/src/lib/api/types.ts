@@ -238,6 +238,32 @@ export interface ParticipantStatus {
   joined?: string
   left?: string
   legs: LegStatus[]
+  /** The media that edges carry from and to this participant. */
+  flows?: FlowStatus[]
+}
+
+/** One flow of media at one of its ends: cumulative. */
+export interface FlowStatus {
+  /** The same at both ends. */
+  id: string
+  /** Another agent began it. */
+  ends_here: boolean
+  /** By which the last packet went, or goes back: in the order of the way from who began it. */
+  route?: string[]
+  moves: number
+  sent: number
+  sent_bytes: number
+  received: number
+  received_bytes: number
+  lost: number
+  repeated: number
+  reordered: number
+  dropped: number
+  undone: number
+  /** Copies by a second route. */
+  protecting: number
+  /** Why a route is not open to it. */
+  refused?: string
 }
 
 export interface RouteComparison {
