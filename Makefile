@@ -7,7 +7,7 @@ CORRIDOR := target/release/corridor
 MINUTES ?= 2
 PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-.PHONY: help up demo build web test lint fmt bench lab soak fuzz accuracy clean
+.PHONY: help up demo build web test lint fmt bench lab soak deaths fuzz accuracy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -66,6 +66,10 @@ soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 
 fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; the table goes to docs/fuzzing.md
 	fuzz/soak $(MINUTES) $(TARGETS)
+
+deaths: ## edges of the route in use die under media, over and over (root; ROUNDS=20)
+	.ci/setup test
+	tests/lab/deaths $(or $(ROUNDS),20)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
 	cargo build --release --locked -p corridor-agent-footprint

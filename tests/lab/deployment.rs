@@ -41,6 +41,9 @@ const ENV: &[(&str, &str)] = &[
     ("CORRIDOR_EDGE_MESH_PROBE_SIZE", "300"),
     ("CORRIDOR_CONTROLLER_AGENT_IN_CLASS_KBPS", "2000"),
     ("CORRIDOR_CONTROLLER_AGENT_IDLE_KBPS", "500"),
+    ("CORRIDOR_CONTROLLER_MEDIA_KBPS", "40000"),
+    // All addresses here are private.
+    ("CORRIDOR_TARGETS_ALLOW", "10.0.0.0/8"),
 ];
 
 /// See the module's documentation. Every process ends with it.
