@@ -557,6 +557,8 @@ impl Carrying {
             for packet in socket.packets(batch) {
                 self.local(forward, batch.from, packet, now);
             }
+            // The connection sends before the next are queued: its buffer is small.
+            tokio::task::yield_now().await;
         }
     }
 

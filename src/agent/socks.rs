@@ -346,6 +346,8 @@ impl Association<'_> {
             for packet in packets {
                 self.packet(batch.from, &packet);
             }
+            // The connection sends before the next are queued: its buffer is small.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -135,6 +135,9 @@ async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) 
         if shared.datagram(from, connection, &data, arrival) {
             // After a stall there are many to answer, and each is to have a packet of its own.
             connection.transmitted().await;
+        } else {
+            // Whoever sends on has its turn before the next is queued: buffers are small.
+            tokio::task::yield_now().await;
         }
     }
 }

@@ -229,6 +229,8 @@ impl Delivery {
                     }
                 }
             }
+            // The connection sends before the next are queued: its buffer is small.
+            tokio::task::yield_now().await;
         }
     }
 
