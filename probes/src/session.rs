@@ -288,7 +288,8 @@ impl ProbeSession {
     }
 
     /// How many probes in a row have gone without the echo that should have come by now, since the far
-    /// end was last heard. An echo should have come once the session's usual round trip has passed.
+    /// end was last heard. An echo should have come once the session's usual round trip has passed, and as much
+    /// more as that lies above its median.
     pub fn silent_steps(&self, now: Mono) -> u32 {
         self.silence.steps(&self.probes, self.next_seq, now)
     }

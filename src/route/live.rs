@@ -60,6 +60,19 @@ pub struct RouteEvidence {
     pub missed: u32,
 }
 
+impl RouteEvidence {
+    /// What it says of every route by the same first edge.
+    const fn of_entry(self) -> Self {
+        Self {
+            silent_steps: 0,
+            next_hop_silent: false,
+            echoed: 0,
+            missed: 0,
+            ..self
+        }
+    }
+}
+
 impl Default for RouteEvidence {
     /// Of a route that nothing has been heard of, nor missed.
     fn default() -> Self {
@@ -145,8 +158,8 @@ impl LiveChoice {
 
     /// Installs a plan and adopts its primary, unless the agent's own evidence calls that down, in breach
     /// or lossy now, or it is the same primary as before and held down. What is known of routes that stay
-    /// installed is kept. A primary that nothing is known of yet is adopted when it has samples, if the
-    /// route in use is still installed.
+    /// installed is kept, and so is what is known of their first edges. A primary that nothing is known of yet
+    /// is adopted when it has samples, if the route in use is still installed.
     pub fn set_plan(&mut self, now: Mono, plan: &LivePlan) -> Vec<LiveEvent> {
         if !self.tracks.is_empty() && self.routes().eq(plan.routes.iter().copied()) {
             // The same routes under other terms: whatever was chosen among them stands.
@@ -156,12 +169,23 @@ impl LiveChoice {
         let before = self.in_use();
         let primary_before = self.tracks.first().map(|t| t.route);
         let mut old = std::mem::take(&mut self.tracks);
+        let entries: Vec<_> = old
+            .iter()
+            .map(|t| (t.route.entry(), t.evidence.of_entry()))
+            .collect();
         self.tracks = plan
             .routes
             .iter()
             .map(|route| match old.iter().position(|t| t.route == *route) {
                 Some(known) => old.swap_remove(known),
-                None => Track::new(*route, self.grid, plan.budget),
+                None => {
+                    let mut track = Track::new(*route, self.grid, plan.budget);
+                    let known = entries.iter().find(|(entry, _)| *entry == route.entry());
+                    if let Some((_, evidence)) = known {
+                        track.evidence = *evidence;
+                    }
+                    track
+                }
             })
             .collect();
         self.set_terms(plan);

@@ -77,8 +77,15 @@ impl Silence {
             .map(|p| p.sent + allowance)
     }
 
+    /// How long an echo may take. One in ten takes longer than usual: two that are lost and such a one must not
+    /// look like three that are lost, so there is as much again as the usual lies above the median.
     fn allowance(&self) -> Duration {
-        self.usual_rtt().unwrap_or(UNKNOWN_RTT) + GRAIN
+        let recent: Vec<_> = self.recent.iter().copied().collect();
+        let at = |q| percentile(&recent, q).map(|us| Duration::from_micros(us.into()));
+        let beyond = at(90.0)
+            .zip(at(50.0))
+            .map(|(usual, median)| usual + (usual - median));
+        beyond.unwrap_or(UNKNOWN_RTT) + GRAIN
     }
 
     /// Probes whose echo has been owed since the far end was last heard, newest first.

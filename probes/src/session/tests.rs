@@ -484,6 +484,25 @@ fn silence_is_counted_in_overdue_probes_since_the_last_sign_of_life() {
 }
 
 #[test]
+fn an_echo_that_is_no_later_than_others_were_is_not_owed_yet() {
+    let (mut s, mut peer) = (session(), Peer::new(1));
+    // 40 to 59 ms in turn: the median is 49, and nine in ten come within 57.
+    for i in 0..40 {
+        let echo = peer.echo(&send(&mut s, i * 100));
+        s.on_link_echo(ms(i * 100 + 40 + i * 7 % 20), &echo);
+    }
+    let usual = s.usual_rtt().unwrap();
+    send(&mut s, 5_000);
+    assert_eq!(
+        s.silent_steps(ms(5_000) + usual + Duration::from_millis(1)),
+        0,
+        "{usual:?}"
+    );
+    assert_eq!(s.silent_steps(ms(5_059)), 0);
+    assert_eq!(s.silent_steps(ms(5_067)), 1);
+}
+
+#[test]
 fn a_route_probe_yields_each_link() {
     let e = |id| EdgeId::new(id).unwrap();
     let route = Route::new(&[e(1), e(2)]).unwrap();

@@ -52,6 +52,16 @@ pub enum NextStep {
     Answer,
 }
 
+impl NextStep {
+    /// The edge that it goes to.
+    pub const fn edge(self) -> Option<EdgeId> {
+        match self {
+            Self::Edge(edge) => Some(edge),
+            Self::Agent(_) | Self::Answer => None,
+        }
+    }
+}
+
 /// What an agent does with a routed datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AgentStep {

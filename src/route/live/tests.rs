@@ -1,6 +1,6 @@
 //! Small worlds: three routes over three entry edges, probed ten times a second, with faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use corridor_probes::EdgeId;
 use proptest::prelude::*;
@@ -42,6 +42,9 @@ struct World {
     /// Arrivals by (ms, route, sent).
     arrivals: BTreeMap<(i64, usize, i64), ()>,
     sent: [Vec<(i64, bool)>; 3],
+    /// When probes were sent since the newest that came back was, and the last round trips.
+    unanswered: [Vec<i64>; 3],
+    recent: [VecDeque<i64>; 3],
     heard_at: [i64; 3],
     /// The far end is away; the entry edges answer on their own links, once a second.
     away: bool,
@@ -60,6 +63,8 @@ impl World {
             order: vec![0, 1, 2],
             arrivals: BTreeMap::new(),
             sent: Default::default(),
+            unanswered: Default::default(),
+            recent: Default::default(),
             heard_at: [0; 3],
             away: false,
             connected: [true; 3],
@@ -79,6 +84,7 @@ impl World {
                     if let Some(rtt) = rtt {
                         self.arrivals.insert((self.now + rtt, route, self.now), ());
                     }
+                    self.unanswered[route].push(self.now);
                     self.sent[route].push((self.now, rtt.is_some_and(|rtt| rtt < MISSED_AFTER_MS)));
                 }
             }
@@ -88,6 +94,11 @@ impl World {
                 }
                 self.arrivals.pop_first();
                 self.heard_at[route] = self.now;
+                self.unanswered[route].retain(|&other| other > sent);
+                self.recent[route].push_back(at - sent);
+                if self.recent[route].len() > 32 {
+                    self.recent[route].pop_front();
+                }
                 if let Some(index) = self.order.iter().position(|&r| r == route) {
                     let rtt = Duration::from_millis((at - sent) as u64);
                     self.choice.on_sample(index, MS(self.now), rtt);
@@ -113,7 +124,7 @@ impl World {
             let silent = now - self.heard_at[route];
             let answers = self.away && now % 1_000 < 300;
             evidence.push(RouteEvidence {
-                silent_steps: (silent / 100) as u32,
+                silent_steps: self.silent_steps(route),
                 entry_heard_recently: (silent < 300 || answers) && self.connected[route],
                 entry_overdue: silent >= 300 && !self.away,
                 connected: self.connected[route],
@@ -125,6 +136,24 @@ impl World {
         }
         let events = self.choice.on_tick(MS(now), &evidence);
         self.events.extend(events.into_iter().map(|event| (now, event)));
+    }
+
+    /// As probe sessions count them: probes whose echo is later than usual, and as much more as that is above
+    /// the median.
+    fn silent_steps(&self, route: usize) -> u32 {
+        let mut recent: Vec<_> = self.recent[route].iter().copied().collect();
+        recent.sort_unstable();
+        let at = |q: f64| {
+            let rank = (q * recent.len() as f64).ceil() as usize;
+            recent.get(rank.saturating_sub(1)).copied()
+        };
+        let allowance = at(0.9)
+            .zip(at(0.5))
+            .map_or(1_000, |(usual, median)| 2 * usual - median);
+        let owed = self.unanswered[route]
+            .iter()
+            .filter(|&&sent| sent + allowance <= self.now);
+        owed.count() as u32
     }
 
     fn install(&mut self, version: u64, order: &[usize]) {
@@ -480,6 +509,32 @@ fn a_new_plan_is_adopted_unless_its_primary_is_in_trouble() {
 }
 
 #[test]
+fn what_is_known_of_an_edge_holds_for_its_new_routes() {
+    let mut world = World::new();
+    world.run(20_000, &mut quiet);
+    let entry = |entry_silent: bool| RouteEvidence {
+        entry_heard_recently: !entry_silent,
+        entry_silent,
+        ..RouteEvidence::default()
+    };
+    world
+        .choice
+        .on_tick(MS(20_010), &[entry(true), entry(false), entry(false)]);
+    assert_eq!(world.choice.in_use(), Some(routes()[1]));
+    // A plan that was made before: all its routes are new, and the edge that is silent is the first of the best.
+    let over = |first: u16| Route::new(&[first, 9].map(|id| EdgeId::new(id).unwrap())).unwrap();
+    let made_before = LivePlan {
+        routes: vec![over(1), over(2)],
+        ..plan(2, &[])
+    };
+    let events = world.choice.set_plan(MS(20_020), &made_before);
+    let [LiveEvent::Switch(switch)] = events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!((switch.from, switch.to), (routes()[1], over(2)));
+}
+
+#[test]
 fn a_primary_without_samples_is_adopted_when_it_has_them() {
     let mut world = World::new();
     world.install(2, &[0, 1]);
@@ -544,9 +599,7 @@ proptest! {
         world.run(300_000, &mut |_, _| {
             (!rng.random_bool(loss)).then(|| 100 + rng.random_range(0..spread))
         });
-        // At 1 % three losses in a row, which are silence, come 0.003 times in the 3,000 steps. Twice has been
-        // seen in a run of this test; three times would be one of 10⁸.
-        prop_assert!(world.switches().len() <= 2, "{:?}", world.switches());
+        prop_assert!(world.switches().len() <= 1, "{:?}", world.switches());
     }
 
     /// Access outages and stalls of any length and at any time move nothing.
