@@ -5,6 +5,7 @@ mod agent;
 mod controller;
 mod demo;
 mod edge;
+mod files;
 mod local;
 mod logging;
 mod machine;

@@ -56,5 +56,5 @@ pub use network::{ArrivalTimes, BindError, DatagramSocket, Network, SocketCounte
 pub use packets::{PacketLog, STALL};
 pub(crate) use plain::{PlainSender, PlainSocket};
 pub use stream::{ControlReceiver, ControlSender, StreamError};
-pub use traffic::header;
+pub use traffic::{ACKNOWLEDGEMENT, PACKET, header};
 pub use udp::UdpNetwork;

@@ -10,7 +10,7 @@ use corridor::{
     },
     proto::{self, edge_to_controller::Body as FromEdge, to_controller::Body as Said},
     site::Site,
-    store::records::{AgentRecord, BudgetOn, EdgeRecord, Protect, Reporter, Role},
+    store::records::{AgentRecord, EdgeRecord, Reporter, Role},
 };
 use corridor_probes::{AgentId, EdgeId, Mono, Wall};
 
@@ -81,16 +81,8 @@ fn core(now: Now) -> Core {
     };
     let settings = Settings::new(&config::Controller::default(), &config::Edge::default());
     let mut core = Core::new(settings, authority::ca(), restored, now);
-    let class = NewClass {
-        id: "c1".into(),
-        participants: vec![("s1".into(), Role::Teacher), ("s2".into(), Role::Student)],
-        target: None,
-        budget: None,
-        budget_on: BudgetOn::RoundTrip,
-        protect: Protect::Off,
-        start: None,
-        end: None,
-    };
+    let participants = vec![("s1".into(), Role::Teacher), ("s2".into(), Role::Student)];
+    let class = NewClass::new("c1", participants);
     core.create_class(class, now).expect("a class");
     core
 }

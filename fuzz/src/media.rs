@@ -29,7 +29,7 @@ pub fn media_datagrams(data: &[u8]) {
         if let Ok(halves) = media.split() {
             let halves = halves.each_ref().map(|half| Media::parse(half).expect("a half"));
             assert_eq!(halves.map(|half| half.part), [Part::First, Part::Second]);
-            let (mut whole, mut joined) = (End::default(), End::default());
+            let (mut whole, mut joined) = (End::new(1), End::new(2));
             let [first, second] = halves;
             assert_eq!(joined.unwrap(&second, Mono::ZERO), None);
             let packet = joined.unwrap(&first, Mono::ZERO);
@@ -86,7 +86,7 @@ pub fn media_ends(data: &[u8]) {
             _ => {
                 if let Ok(media) = Media::parse(input.piece()) {
                     if what >= 128 && !far.keep(&media.header, now) {
-                        far.open(&media.header, now);
+                        far.open(&media.header, 1, now);
                     }
                     if let Ok(Some(packet)) = far.media(&media, now) {
                         assert!(packet.len() <= 2 * MAX_MEDIA);

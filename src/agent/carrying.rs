@@ -20,26 +20,24 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::edges::ConnectionNo;
 use crate::{
-    clock::{self, Clock},
+    clock::Clock,
     machine::Machine,
     media::{
         delivery::{Carrier, Delivery, hand},
         far::{Down, FarState},
-        gate::Warrants,
-        liveness::Liveness,
+        gate::{FlowKey, Warrants},
+        liveness::{self, FLOWS, Liveness},
         origin::{FlowState, Leg, Origin, Output, To},
         wire::{Answer, Kind, Media, MediaError, Open, Word},
     },
     route::FarEnd,
-    transport::{self, BindError, Connection, PlainSender, PlainSocket},
+    transport::{self, ACKNOWLEDGEMENT, BindError, Connection, PACKET, PlainSender, PlainSocket},
 };
 
-/// After an error of a local socket, so that one that stays does not take the processor.
-const AFTER_ERROR: Duration = Duration::from_millis(10);
 /// Local ports that are carried, and ports that others may reach.
 pub const MAX_FORWARDS: usize = 64;
-/// A flow without a packet for so long does not flow: nobody is asked for signs of life any more.
-const FLOWING: Duration = Duration::from_secs(1);
+/// Flows of other agents that end here: a seminar's participants, each with voice, video and screen.
+const MAX_ENDS: usize = 256;
 /// Bytes of a sign of life.
 const ECHO: usize = 5;
 /// Answers to flows that are not known here: of an agent that restarted in the middle of a class.
@@ -152,7 +150,7 @@ impl Carrying {
     ) -> Arc<Self> {
         let carrying = Arc::new(Self {
             me,
-            delivery: Arc::new(Delivery::new(machine.clone())),
+            delivery: Arc::new(Delivery::new(machine.clone(), MAX_ENDS, stop.clone())),
             machine,
             warrants,
             state: Mutex::new(State {
@@ -275,11 +273,6 @@ impl Carrying {
         self.state().counts.refused += 1;
     }
 
-    /// After an error of a socket.
-    pub(super) async fn rest(&self) {
-        clock::sleep(&*self.machine.clock, AFTER_ERROR).await;
-    }
-
     pub(super) fn clock(&self) -> Arc<dyn Clock> {
         self.machine.clock.clone()
     }
@@ -323,9 +316,7 @@ impl Carrying {
     pub fn set_silent_hops(&self, hops: &BTreeSet<(EdgeId, EdgeId)>) {
         let mut state = self.state();
         state.silent_hops.clone_from(hops);
-        let down = state.down();
-        drop(state);
-        self.delivery.set_down(down);
+        self.delivery.set_down(state.down());
     }
 
     /// Waits until other edges than before leave unanswered what media asks of them, and says which. Cancel-safe.
@@ -380,9 +371,8 @@ impl Carrying {
             return;
         }
         state.unheard = unheard;
-        let down = state.down();
+        self.delivery.set_down(state.down());
         drop(state);
-        self.delivery.set_down(down);
         self.changed.notify_one();
     }
 
@@ -481,12 +471,8 @@ impl Carrying {
     fn open(self: &Arc<Self>, open: &Open<'_>) -> Result<(), Answer> {
         let header = &open.header;
         let (grant, _) = self.warrants.judge(open.grant)?;
-        if grant.agent != header.origin {
-            return Err(Answer::NotYours);
-        }
-        if grant.far != FarEnd::Agent(self.me) {
-            return Err(Answer::NotGranted);
-        }
+        grant.check_agent(header.origin)?;
+        grant.check_far_end(&FarEnd::Agent(self.me))?;
         if !self.state().accepts.contains(&open.port) {
             return Err(Answer::PortRefused);
         }
@@ -497,8 +483,8 @@ impl Carrying {
         let opened = self.delivery.open(header, to, self.clone());
         self.wake.notify_one();
         opened.map_err(|error| {
-            tracing::warn!(%error, "no socket for a flow");
-            Answer::NoSocket
+            tracing::warn!(%error, "a flow does not end here");
+            error.answer()
         })
     }
 
@@ -540,25 +526,17 @@ impl Carrying {
 
     async fn read(self: Arc<Self>, forward: u32, mut socket: PlainSocket, stop: CancellationToken) {
         loop {
-            let received = tokio::select! {
+            let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = socket.receive() => received,
-            };
-            let batch = match received {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::debug!(%error, "a local port's socket fails");
-                    clock::sleep(&*self.machine.clock, AFTER_ERROR).await;
-                    continue;
-                }
+                batch = socket.next(&*self.machine.clock) => batch,
             };
             let now = self.machine.clock.mono();
             for packet in socket.packets(batch) {
                 self.local(forward, batch.from, packet, now);
+                // The connection sends before the next is queued: its buffer is small.
+                tokio::task::yield_now().await;
             }
-            // The connection sends before the next are queued: its buffer is small.
-            tokio::task::yield_now().await;
         }
     }
 
@@ -597,19 +575,12 @@ impl Carrying {
 
     /// Lets time pass for flows that begin here, and for the edges that media goes by; says when to do so next.
     fn pass(&self, now: Mono) -> Option<Mono> {
-        let ends = self.delivery.ways(now - FLOWING);
+        let ends = self.delivery.ways(now - FLOWS).into_iter();
         let mut state = self.state();
         state.origin.handle_timeout(now);
         self.flush(&mut state);
-        let mut wanted = BTreeMap::new();
-        let ends = ends.into_iter().filter_map(|(next, pace)| match next {
-            NextStep::Edge(edge) => Some((edge, pace)),
-            NextStep::Agent(_) | NextStep::Answer => None,
-        });
-        for (edge, pace) in state.origin.ways(now - FLOWING).chain(ends) {
-            let known = wanted.entry(edge).or_insert(pace);
-            *known = pace.min(*known);
-        }
+        let ends = ends.filter_map(|(next, pace)| Some((next.edge()?, pace)));
+        let wanted = liveness::wanted(state.origin.ways(now - FLOWS).chain(ends));
         state.alive.set(&wanted, now);
         for (edge, seq) in state.alive.asks(now) {
             state.send(edge, Word::Ask(seq).bytes());
@@ -645,26 +616,28 @@ impl State {
         let Some((_, connection)) = self.connections.get(&edge) else {
             return false;
         };
-        self.line = self.line + on_the_line(connection, datagram.len());
-        hand(connection, datagram)
+        let line = on_the_line(connection, datagram.len());
+        let taken = hand(connection, datagram);
+        if taken {
+            self.line = self.line + line;
+        }
+        taken
     }
 }
 
 impl Carrier for Carrying {
     fn carry(&self, next: NextStep, datagram: Vec<u8>) -> bool {
-        match next {
-            NextStep::Edge(edge) => self.state().send(edge, datagram),
-            NextStep::Agent(_) | NextStep::Answer => false,
-        }
+        next.edge().is_some_and(|edge| self.state().send(edge, datagram))
+    }
+
+    /// The edge that it goes to judges what an agent sends.
+    fn admits(&self, _: FlowKey, _: usize) -> bool {
+        true
     }
 }
 
 /// What a datagram that goes out takes of the line, in IP bytes: itself, and its share of an acknowledgement.
 fn on_the_line(connection: &Connection, datagram: usize) -> Bytes {
-    /// QUIC's short header, packet number and tag, and the frame's.
-    const PACKET: u64 = 30;
-    /// The same around an acknowledgement alone, for every other packet.
-    const ACKNOWLEDGEMENT: u64 = 42;
     let header = transport::header(connection.remote_address().ip());
     Bytes {
         out: header + PACKET + datagram as u64,

@@ -4,6 +4,7 @@
 mod around;
 mod attach;
 mod first_look;
+mod newest;
 mod probing;
 mod rating;
 mod reports;
@@ -39,6 +40,7 @@ use crate::{
 };
 pub use around::Looked;
 use first_look::FirstLooks;
+use newest::Newest;
 use rating::RateState;
 use reports::{REPORT_EVENTS, REPORT_IDLE, on_the_line, report_message};
 
@@ -143,6 +145,8 @@ pub struct Probe {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     pub malformed: u64,
+    /// What the controller had said before what is known already.
+    pub outdated: u64,
     pub refused: u64,
     pub answered: u64,
     pub reports: u64,
@@ -160,6 +164,7 @@ pub struct Core {
     candidates: BTreeMap<EdgeId, proto::EdgeInfo>,
     pub(super) prober: Prober<Key>,
     pub(super) legs: Legs,
+    newest: Newest,
     reflector: Reflector<AgentId>,
     reporter: Reporter,
     reports: Reports,
@@ -213,6 +218,7 @@ impl Core {
             candidates: BTreeMap::new(),
             prober: Prober::new(now, rng.random(), SessionConfig::default()),
             legs: Legs::default(),
+            newest: Newest::default(),
             // Another process must have another epoch.
             reflector: Reflector::new(boot.epoch(), ReflectorLimits::default()),
             reporter: Reporter::new(boot, now),
@@ -411,6 +417,7 @@ impl Core {
     /// These edges, and no others, leave unanswered what media asks of them.
     pub fn unheard(&mut self, edges: &BTreeSet<EdgeId>, now: Now) {
         self.edges.set_unheard(edges);
+        self.choose_uplink(now);
         self.step(now);
     }
 

@@ -165,7 +165,7 @@ impl Edges {
                 let carrier = Carrier {
                     has_controller: e.has_controller,
                     draining: e.draining,
-                    silent: e.silent,
+                    silent: e.silent || e.unheard,
                     rtt: rtt(id),
                 };
                 (id, carrier)

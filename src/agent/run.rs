@@ -1,9 +1,11 @@
 //! Running an agent: the main loop owns the state machine and does what it asks for.
 //!
 //! Tasks: this loop; one dialler an edge; three a connection (datagrams, control in, control out), which
-//! end with it; up to two that look around; one that measures the targets of classes. All are stopped by
-//! [`Agent::stop`].
+//! end with it; up to two that look around; one that measures the targets of classes; one that keeps media's flows
+//! open, one for each local port that is carried and each flow that ends here, and one for SOCKS and each program
+//! that it serves. All are stopped by [`Agent::stop`].
 
+mod asks;
 mod upkeep;
 
 use std::{
@@ -21,16 +23,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-pub use self::upkeep::{EDGES_FILE, saved_edges};
+use self::asks::Ask;
+pub use self::{
+    asks::Handle,
+    upkeep::{EDGES_FILE, saved_edges},
+};
 use super::{
-    carrying::{Carrying, Forward, ForwardError},
+    carrying::{Carrying, Forward},
     core::{Core, Now, Output, Settings},
     dial::{Dialer, Dialing, Event},
     disk::{Answer, Disk},
     edges::ConnectionNo,
     look::{Done, Looking, Where},
     socks,
-    status::AgentReport,
     surroundings::{Look, PathLook, Toward, Watch},
 };
 use crate::{
@@ -44,8 +49,8 @@ use crate::{
     store::worker::Worker,
     targets::{self, Targets},
     transport::{
-        self, ArrivalTimes, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, Received,
-        SendOutcome, StreamRate,
+        self, ACKNOWLEDGEMENT, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, PACKET,
+        Received, SendOutcome, StreamRate,
     },
 };
 
@@ -83,90 +88,6 @@ pub struct Agent {
     main: tokio::task::JoinHandle<()>,
 }
 
-/// What others on this machine may ask of the agent.
-#[derive(Debug)]
-pub enum Ask {
-    Status(oneshot::Sender<AgentReport>),
-    Pace(Duration),
-    Class {
-        class: String,
-        join: bool,
-        answer: oneshot::Sender<Result<(), String>>,
-    },
-    /// Edges that were learnt otherwise than by an edge.
-    Edges(Vec<proto::EdgeInfo>),
-    /// A local port is to be carried; answers where it is read.
-    Forward(Forward, oneshot::Sender<Result<SocketAddr, ForwardError>>),
-    /// It is not any more; answers whether it was.
-    StopForward(SocketAddr, oneshot::Sender<bool>),
-    /// Other agents of a class may reach this port.
-    Accept(u16, oneshot::Sender<bool>),
-}
-
-/// Asks a running agent.
-#[derive(Debug, Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
-
-impl Handle {
-    pub async fn status(&self) -> Option<AgentReport> {
-        let (answer, answered) = oneshot::channel();
-        self.0.send(Ask::Status(answer)).await.ok()?;
-        answered.await.ok()
-    }
-
-    /// Probes everything at most once in `every` from now on, as on a metered line; zero ends that.
-    pub async fn probe_at_most_every(&self, every: Duration) {
-        // An agent that is stopping probes nothing.
-        let _ = self.0.send(Ask::Pace(every)).await;
-    }
-
-    /// Tells it of edges that were learnt otherwise than by an edge, which it then dials.
-    pub async fn edges(&self, edges: Vec<proto::EdgeInfo>) {
-        let _ = self.0.send(Ask::Edges(edges)).await;
-    }
-
-    /// Carries what comes to a local port; answers where it is read.
-    pub async fn forward(&self, forward: Forward) -> Result<SocketAddr, String> {
-        self.ask(|answer| Ask::Forward(forward, answer))
-            .await?
-            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))
-    }
-
-    /// Ends what is read at `listen`; `false` if nothing is.
-    pub async fn stop_forward(&self, listen: SocketAddr) -> Result<bool, String> {
-        self.ask(|answer| Ask::StopForward(listen, answer)).await
-    }
-
-    /// Lets other agents of a class reach this port; `false` if there are too many.
-    pub async fn accept(&self, port: u16) -> Result<bool, String> {
-        self.ask(|answer| Ask::Accept(port, answer)).await
-    }
-
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, String> {
-        let stopping = || "the agent is stopping".to_owned();
-        let (answer, answered) = oneshot::channel();
-        self.0.send(ask(answer)).await.map_err(|_| stopping())?;
-        answered.await.map_err(|_| stopping())
-    }
-
-    /// Comes into a class, or leaves it; the error is one sentence.
-    pub async fn class(&self, class: &str, join: bool) -> Result<(), String> {
-        let (answer, answered) = oneshot::channel();
-        let ask = Ask::Class {
-            class: class.to_owned(),
-            join,
-            answer,
-        };
-        self.0
-            .send(ask)
-            .await
-            .map_err(|_| "the agent is stopping".to_owned())?;
-        answered
-            .await
-            .unwrap_or_else(|_| Err("the agent is stopping".to_owned()))
-    }
-}
-
 /// Events of connections that wait for the main loop: a second of everything at 1,000 probes/s.
 const EVENTS: usize = 1_024;
 /// An edge from which nothing came for this long, though probes went out, is dialled anew beside the
@@ -175,11 +96,11 @@ const REDIAL_AFTER: Duration = super::edges::SILENT;
 const REDIAL_EVERY: Duration = Duration::from_secs(15);
 /// A jump of boot time against monotonic time beyond this is a sleep.
 const SLEPT: Duration = Duration::from_secs(2);
-/// How often this machine's own load is read.
 /// Waking up so late, this machine stood still, and so did the tasks that read its sockets.
 const STOOD_STILL: Duration = Duration::from_millis(500);
 /// They have read them by then.
 const CATCH_UP: Duration = Duration::from_millis(5);
+/// How often this machine's own load is read.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 /// How often the trusted time is saved: it is a lower bound, and each time the disk must sync. It is saved
 /// at the end, too.
@@ -280,6 +201,7 @@ impl Agent {
     /// Ends at once, as a process that is killed: nothing is said, and nothing more is kept.
     pub fn kill(self) {
         self.main.abort();
+        self.stop.cancel();
     }
 
     /// Says goodbye, closes connections and the spool.
@@ -598,44 +520,6 @@ impl Main {
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
-        match ask {
-            Ask::Status(answer) => {
-                let now = self.now();
-                let mut report = super::status::report(&self.core, &self.subject, now);
-                report.media = Some(super::status::media(&self.core, self.carrying.shown()));
-                report.arrival_times = ArrivalTimes::of(&self.endpoint.stats().sockets);
-                let _ = answer.send(report);
-            }
-            Ask::Pace(every) => {
-                let now = self.machine.clock.mono();
-                self.core.set_pace(every, now);
-            }
-            Ask::Edges(edges) => {
-                let now = self.now();
-                self.core.take_edges(edges, now);
-            }
-            Ask::Forward(forward, answer) => {
-                let _ = answer.send(self.carrying.forward(forward));
-            }
-            Ask::StopForward(listen, answer) => {
-                let _ = answer.send(self.carrying.stop_forward(listen));
-            }
-            Ask::Accept(port, answer) => {
-                let _ = answer.send(self.carrying.accept(port));
-            }
-            Ask::Class { class, join, answer } => {
-                let request = self.next_request;
-                self.next_request += 1;
-                if self.core.class_request(request, &class, join) {
-                    self.requests.insert(request, answer);
-                } else {
-                    let _ = answer.send(Err("the controller is out of reach".to_owned()));
-                }
-            }
-        }
-    }
-
     /// Where a look leads: to where an edge was last reached, or is said to be.
     fn whereto(&self, look: &Look) -> Option<Where> {
         let toward = match look {
@@ -714,10 +598,6 @@ impl Main {
 /// What a peer's probe of `asked` bytes and its answer take on the line, in IP bytes. The probe's
 /// acknowledgement goes with the answer; the answer's comes by itself.
 fn answered(connection: &Connection, asked: usize, answer: usize) -> Bytes {
-    /// QUIC's short header, packet number and tag, and the frame's.
-    const PACKET: u64 = 30;
-    /// The same around an acknowledgement alone, and its ranges.
-    const ACKNOWLEDGEMENT: u64 = 42;
     let header = transport::header(connection.remote_address().ip());
     Bytes {
         out: header + PACKET + answer as u64,

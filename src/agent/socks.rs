@@ -31,6 +31,8 @@ use crate::{
 const MAX_CLIENTS: usize = 32;
 /// Whoever says nothing for so long before its association is cut off.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// After an error of the listener, so that one that stays does not take the processor.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 /// Destinations of one association.
 const MAX_DESTINATIONS: usize = 16;
 /// Names that end so are other agents.
@@ -178,13 +180,13 @@ pub async fn serve(carrying: Arc<Carrying>, listener: TcpListener, stop: Cancell
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%error, "SOCKS: no connection");
-                carrying.rest().await;
+                clock::sleep(&*carrying.clock(), AFTER_ERROR).await;
                 continue;
             }
         };
         let Ok(permit) = room.clone().try_acquire_owned() else {
             carrying.refuse();
-            tracing::info!(%from, "SOCKS: more than {MAX_CLIENTS} programs at once");
+            tracing::info!("SOCKS: more than {MAX_CLIENTS} programs at once");
             continue;
         };
         let (carrying, stop) = (carrying.clone(), stop.clone());
@@ -197,7 +199,7 @@ pub async fn serve(carrying: Arc<Carrying>, listener: TcpListener, stop: Cancell
             };
             if let Err(error) = served {
                 carrying.refuse();
-                tracing::info!(%from, %error, "SOCKS: a program is not served");
+                tracing::info!(%error, "SOCKS: a program is not served");
             }
         });
     }
@@ -317,6 +319,7 @@ struct Association<'c> {
 impl Association<'_> {
     /// Carries packets until the connection ends.
     async fn run(&mut self, stream: &mut TcpStream) -> Result<(), SocksError> {
+        let clock = self.carrying.clock();
         let mut byte = [0];
         loop {
             let batch = tokio::select! {
@@ -326,15 +329,7 @@ impl Association<'_> {
                     Ok(_) => Err(SocksError::Trailing),
                     Err(error) => Err(error.into()),
                 },
-                batch = self.socket.receive() => batch,
-            };
-            let batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::debug!(%error, "SOCKS: a socket fails");
-                    self.carrying.rest().await;
-                    continue;
-                }
+                batch = self.socket.next(&*clock) => batch,
             };
             let same_machine = batch.from.ip().to_canonical() == self.from.ip().to_canonical();
             if !same_machine || self.program.is_some_and(|program| program != batch.from) {
@@ -345,9 +340,9 @@ impl Association<'_> {
             let packets: Vec<Vec<u8>> = self.socket.packets(batch).map(<[u8]>::to_vec).collect();
             for packet in packets {
                 self.packet(batch.from, &packet);
+                // The connection sends before the next is queued: its buffer is small.
+                tokio::task::yield_now().await;
             }
-            // The connection sends before the next are queued: its buffer is small.
-            tokio::task::yield_now().await;
         }
     }
 

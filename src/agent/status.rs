@@ -201,7 +201,7 @@ pub fn report(core: &Core, subject: &str, now: Now) -> AgentReport {
         reports_closed: core.counters.reports,
         reports_acknowledged: core.counters.acknowledged,
         answered: core.counters.answered,
-        refused: core.counters.refused + core.counters.malformed,
+        refused: core.counters.refused + core.counters.malformed + core.counters.outdated,
         arrival_times: None,
         traffic: Some(TrafficStatus::from(&core.traffic())),
         clock_off_ms: now.controller_error.map(|_| off_us as f64 / 1e3),

@@ -15,7 +15,8 @@ pub struct Carrier {
     /// The edge says that it has its controller.
     pub has_controller: bool,
     pub draining: bool,
-    /// Nothing came from it for a while, though it was probed: it may be dead, whatever its connection says.
+    /// Nothing came from it for a while, though it was probed, or asked for signs of life: it may be dead, whatever
+    /// its connection says.
     pub silent: bool,
     /// Median round trip of late; unmeasured comes after measured.
     pub rtt: Option<Duration>,

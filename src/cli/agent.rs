@@ -87,12 +87,14 @@ enum AgentCommand {
     },
     /// Carry what comes to a local port no more
     StopForward {
+        /// As it was given to `forward`
         listen: SocketAddr,
         #[command(flatten)]
         data: DataArg,
     },
     /// Let other agents of a class send to a UDP port of this machine, until the agent stops
     Accept {
+        /// UDP port of loopback that a program listens on
         port: u16,
         #[command(flatten)]
         data: DataArg,

@@ -76,6 +76,22 @@ pub struct NewClass {
     pub end: Option<Wall>,
 }
 
+impl NewClass {
+    /// Live at once, without a target, judged and carried as classes are that say nothing of it.
+    pub fn new(id: impl Into<String>, participants: Vec<(String, Role)>) -> Self {
+        Self {
+            id: id.into(),
+            participants,
+            target: None,
+            budget: None,
+            budget_on: BudgetOn::RoundTrip,
+            protect: Protect::Off,
+            start: None,
+            end: None,
+        }
+    }
+}
+
 /// A change that others want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClassEvent {

@@ -85,6 +85,8 @@ pub struct Core {
     pub(super) counters: Counters,
     /// What each agent was last told, so that it is told again only on a change.
     told: BTreeMap<AgentId, Told>,
+    /// Of what any agent was told last.
+    version: u64,
     /// Pairs of edges in a live plan, as the mesh was last told.
     busy: BTreeSet<(EdgeId, EdgeId)>,
     /// The targets that edges were last told to measure.
@@ -107,7 +109,6 @@ pub struct Counters {
 struct Told {
     /// With their boots.
     candidates: Vec<(u32, u64)>,
-    version: u64,
 }
 
 /// After a target was last wanted: reports of it that an edge kept meanwhile are taken.
@@ -128,6 +129,7 @@ impl Core {
             sites: Sites::default(),
             counters: Counters::default(),
             told: BTreeMap::new(),
+            version: 0,
             busy: BTreeSet::new(),
             targets: Vec::new(),
             told_targets: BTreeMap::new(),
@@ -384,8 +386,8 @@ impl Core {
         self.carried.forget(now.mono, |class| classes.is_live(class));
         self.replan(now);
         self.tell_revoked_grants();
-        self.tell_candidates();
-        self.share_out();
+        self.tell_candidates(now.wall);
+        self.share_out(now.wall);
         self.links.settle_clocks(now.wall);
     }
 
@@ -415,10 +417,10 @@ impl Core {
                 subject,
             }),
         );
-        self.tell_settings(id);
+        self.tell_settings(id, now.wall);
         self.told.remove(&id);
-        self.tell_candidates_of(id);
-        self.tell_plans(id);
+        self.tell_candidates_of(id, now.wall);
+        self.tell_plans(id, now.wall);
     }
 
     fn class_request(&mut self, id: AgentId, request: &proto::ClassRequest, now: Now) {
@@ -486,7 +488,7 @@ impl Core {
         }
         agents.extend(self.grant(classes, now));
         for id in agents {
-            self.tell_plans(id);
+            self.tell_plans(id, now.wall);
         }
         let busy = self.planner.busy_pairs(&self.classes);
         if busy != self.busy {
@@ -517,18 +519,27 @@ impl Core {
         }
     }
 
-    fn tell_plans(&mut self, id: AgentId) {
+    /// The version of something that replaces what an agent was told before.
+    pub(super) fn next_version(&mut self, now: Wall) -> u64 {
+        let now = u64::try_from(now.as_micros()).unwrap_or_default();
+        self.version = now.max(self.version + 1);
+        self.version
+    }
+
+    fn tell_plans(&mut self, id: AgentId, now: Wall) {
         let beside = Beside {
             edges: &self.edges,
             agents: &self.agents,
             classes: &self.classes,
             grants: &self.grants,
         };
-        let plans = self.planner.plans_of(id, beside);
+        let plans = self.planner.plans_of(id, beside).collect();
+        let version = self.next_version(now);
+        let plans = proto::Plans { version, plans };
         self.tell_agent(id, from_controller::Body::Plans(plans));
     }
 
-    fn tell_candidates(&mut self) {
+    fn tell_candidates(&mut self, now: Wall) {
         let ids: Vec<_> = self
             .agents
             .iter()
@@ -536,11 +547,11 @@ impl Core {
             .map(|a| a.record.id)
             .collect();
         for id in ids {
-            self.tell_candidates_of(id);
+            self.tell_candidates_of(id, now);
         }
     }
 
-    fn tell_candidates_of(&mut self, id: AgentId) {
+    fn tell_candidates_of(&mut self, id: AgentId, now: Wall) {
         let Some(agent) = self.agents.get(id) else { return };
         let region = agent.record.tags.get("region").map(String::as_str);
         let links = &self.links;
@@ -565,10 +576,9 @@ impl Core {
         if !news(&told.candidates) {
             return;
         }
-        told.version += 1;
         told.candidates = chosen.iter().map(|info| (info.id, info.boot)).collect();
         let candidates = proto::Candidates {
-            version: told.version,
+            version: self.next_version(now),
             edges: chosen,
         };
         self.tell_agent(id, from_controller::Body::Candidates(candidates));

@@ -6,7 +6,8 @@
 //! the grant for the one before until it is over, since its agent goes on by the old plan until it has the new
 //! one.
 //!
-//! Signing takes 50 µs, so it is done on a change of what the grant says, and when a third of its life is over.
+//! Nothing is signed with a plan or a report, but on a change of what the grant says, and when a third of its life
+//! is over.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -339,13 +339,10 @@ impl Planner {
     }
 
     /// All plans of an agent, as it is told them.
-    pub fn plans_of(&self, agent: AgentId, beside: Beside<'_>) -> proto::Plans {
-        let plans = self
-            .engine
+    pub fn plans_of(&self, agent: AgentId, beside: Beside<'_>) -> impl Iterator<Item = proto::Plan> {
+        self.engine
             .plans_of(agent)
-            .map(|(class, plan)| message(class, agent, plan, beside))
-            .collect();
-        proto::Plans { version: 0, plans }
+            .map(move |(class, plan)| message(class, agent, plan, beside))
     }
 
     /// The legs of a class: their agents and plans.

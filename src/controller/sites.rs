@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use corridor_probes::AgentId;
+use corridor_probes::{AgentId, Wall};
 
 use super::core::Core;
 use crate::{proto::from_controller, route::FarEnd, site::Site, store::records::ClassState};
@@ -147,19 +147,20 @@ fn level(mut budget: u64, mut wants: Vec<u64>) -> Option<u64> {
 
 impl Core {
     /// Divides the sites' budgets, and tells agents whose share has changed.
-    pub(super) fn share_out(&mut self) {
+    pub(super) fn share_out(&mut self, now: Wall) {
         let budget = u64::from(self.settings.site_budget_kbps) * 1_000;
         let members = self.members();
         for id in self.sites.share_out(budget, &members) {
-            self.tell_settings(id);
+            self.tell_settings(id, now);
         }
     }
 
-    pub(super) fn tell_settings(&mut self, id: AgentId) {
+    pub(super) fn tell_settings(&mut self, id: AgentId, now: Wall) {
         let share = self.sites.share(id);
         // A share of 0 would be no limit.
         let share = share.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX).max(1));
-        let settings = self.settings.for_agent(share);
+        let mut settings = self.settings.for_agent(share);
+        settings.version = self.next_version(now);
         self.tell_agent(id, from_controller::Body::Settings(settings));
     }
 

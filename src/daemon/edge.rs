@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use super::renewal;
+use super::{files, renewal};
 use crate::{
     config::{self, Config},
     edge::{Edge, Setup, WithController},
@@ -32,6 +32,9 @@ pub struct EdgeService {
 impl EdgeService {
     /// Loads the identity under `data` and starts.
     pub fn start(machine: Machine, data: PathBuf, config: &Config) -> anyhow::Result<Self> {
+        if let Err(error) = files::raise_limit() {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
         let targets = config.targets.settings();
         let config = &config.edge;
         let material = Material::load(&data)?;

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use corridor_probes::{EdgeId, Mono, wire::NextStep};
@@ -14,12 +13,9 @@ use super::shared::Shared;
 use crate::media::{
     delivery::Carrier as _,
     far::Down,
-    liveness::{Pace, STEP},
+    liveness::{self, FLOWS, Pace, STEP},
     wire::Word,
 };
-
-/// A flow that ends here and had no packet for so long does not flow.
-const FLOWING: Duration = Duration::from_secs(1);
 
 pub async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let clock = shared.clock.clone();
@@ -44,6 +40,8 @@ pub async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
 fn step(shared: &Shared, told: &mut BTreeSet<EdgeId>) -> Option<Mono> {
     let now = shared.now();
     let delivery = &shared.exits.delivery;
+    // What flows from here on says so, even while this looks at what flowed before.
+    shared.at_rest.store(true, Ordering::Relaxed);
     let wanted = wanted(shared, now);
     let heard = delivery.heard();
     let mut datagrams = shared.datagrams();
@@ -69,18 +67,9 @@ fn step(shared: &Shared, told: &mut BTreeSet<EdgeId>) -> Option<Mono> {
 
 /// The hops that media flows to, and those that it could flow back by.
 fn wanted(shared: &Shared, now: Mono) -> BTreeMap<EdgeId, Pace> {
-    let ends = shared.exits.delivery.ways(now - FLOWING);
-    let mut wanted: BTreeMap<EdgeId, Pace> = shared
-        .datagrams()
-        .next_hops
-        .carrying(now)
-        .map(|edge| (edge, Pace::InUse))
-        .collect();
-    for (next, pace) in ends {
-        if let NextStep::Edge(edge) = next {
-            let known = wanted.entry(edge).or_insert(pace);
-            *known = pace.min(*known);
-        }
-    }
-    wanted
+    let ends = shared.exits.delivery.ways(now - FLOWS).into_iter();
+    let back = ends.filter_map(|(next, pace)| Some((next.edge()?, pace)));
+    let datagrams = shared.datagrams();
+    let through = datagrams.next_hops.carrying(now);
+    liveness::wanted(back.chain(through.map(|edge| (edge, Pace::InUse))))
 }

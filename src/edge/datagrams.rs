@@ -12,11 +12,12 @@ use corridor_probes::{
 use super::next_hop::{NextHops, Notice};
 use crate::{
     media::{
-        gate::{Gate, Stopped, Warrants, Way},
+        gate::{FlowKey, Gate, Stopped, Warrants, Way},
         liveness::Liveness,
         wire::{self as media, Answer, MediaError, Open, Word},
     },
     prober::Prober,
+    route::FarEnd,
 };
 
 /// Who sent a datagram, as its connection says.
@@ -75,15 +76,18 @@ pub struct Counters {
     pub forged: u64,
     pub repeats: u64,
     pub refused_other: u64,
-    /// Media that no grant allows and whose sender is not told, or more of it than is granted. Those that are
-    /// told are in the gate's counts.
+    /// Media that no grant allows, and whose sender was told so.
+    pub refusals_told: u64,
+    /// The same, of senders that were not.
     pub not_granted: u64,
+    /// More media than is granted.
     pub too_fast: u64,
 }
 
 impl Counters {
     pub fn refused(&self) -> u64 {
-        self.malformed + self.forged + self.refused_other + self.not_granted + self.too_fast
+        let media = self.refusals_told + self.not_granted + self.too_fast;
+        self.malformed + self.forged + self.refused_other + media
     }
 }
 
@@ -100,8 +104,8 @@ pub struct Datagrams {
     pub alive: Liveness<EdgeId>,
     /// When anything last came of an agent, or of an edge that media does not flow to.
     witness: Option<Mono>,
-    /// Media flows to a hop, or back by one, that it did not flow to lately.
-    pub flows_anew: bool,
+    /// Flows that are not known here are refused.
+    pub draining: bool,
     /// `None`: nothing is relayed but probes.
     warrants: Option<Arc<dyn Warrants>>,
     pub counters: Counters,
@@ -122,7 +126,7 @@ impl Datagrams {
             gate: Gate::default(),
             alive: Liveness::default(),
             witness: None,
-            flows_anew: false,
+            draining: false,
             warrants,
             counters: Counters::default(),
         }
@@ -275,15 +279,13 @@ impl Datagrams {
         let step = self.step(from, &header)?;
         match self.let_through(kind, from, &header, step, datagram, now) {
             Ok(()) => {}
-            // The gate has counted it.
             Err(Refusal::NotCarried(why)) if header.direction == Direction::Out => {
                 self.gate
                     .may_open(header.origin, now)
                     .map_err(|_| Refusal::TooFast)?;
-                why.write(
-                    &header.back_from(header.index, media::Kind::Answer as u8),
-                    datagram,
-                );
+                let back = header.back_from(header.index, media::Kind::Answer as u8);
+                why.write(&back, datagram);
+                self.counters.refusals_told += 1;
                 return Ok(Verdict::Reply);
             }
             Err(refusal) => return Err(refusal),
@@ -295,7 +297,7 @@ impl Datagrams {
                     (Direction::Back, Some(far)) => far,
                     _ => header.origin,
                 };
-                self.flows_anew |= self.next_hops.carried(next, sender, now);
+                self.next_hops.carried(next, sender, now);
                 Verdict::ToEdge(next)
             }
             NextStep::Agent(agent) => Verdict::ToAgent(agent),
@@ -372,6 +374,10 @@ impl Datagrams {
                 Err(Refusal::Malformed(WireError::UnknownKind(kind as u8)))
             }
             (Answers, Direction::Back, Sender::Agent(far)) => {
+                Answer::parse(datagram)?;
+                if self.gate.far_end(FlowKey::of(header)) != Some(&FarEnd::Agent(far)) {
+                    return Err(Refusal::Unasked);
+                }
                 self.gate.may_open(far, now).map_err(|_| Refusal::TooFast)
             }
             (Media | Switch, Direction::Out, Sender::Agent(id)) => self
@@ -389,6 +395,9 @@ impl Datagrams {
 
     fn open(&mut self, datagram: &[u8], now: Mono) -> Result<(), Refusal> {
         let open = Open::parse(datagram)?;
+        if self.draining && self.gate.far_end(FlowKey::of(&open.header)).is_none() {
+            return Err(Refusal::NotCarried(Answer::Draining));
+        }
         let warrants = self
             .warrants
             .as_deref()

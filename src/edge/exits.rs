@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use corridor_probes::wire::RouteHeader;
+use tokio_util::sync::CancellationToken;
 
 use super::shared::Shared;
 use crate::{
@@ -23,6 +24,8 @@ use crate::{
     targets::{Net, check},
 };
 
+/// Flows that end at one edge: each has a socket.
+const MAX_ENDS: usize = 8_192;
 /// A resolver that takes longer has no answer.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(3);
 
@@ -32,15 +35,19 @@ pub struct Exits {
     pub delivery: Arc<Delivery>,
     /// Ranges that are sent to though they are private, this machine's own, and so on.
     allow: Vec<Net>,
+    /// Where others reach this edge, beside its interfaces' addresses: what a router in front of it translates.
+    own: Vec<IpAddr>,
     /// Flows whose target's name is being looked up.
     opening: Mutex<BTreeSet<FlowKey>>,
 }
 
 impl Exits {
-    pub fn new(machine: Machine, allow: Vec<Net>) -> Self {
+    /// Tasks end with `stop`.
+    pub fn new(machine: Machine, allow: Vec<Net>, own: Vec<IpAddr>, stop: CancellationToken) -> Self {
         Self {
-            delivery: Arc::new(Delivery::new(machine)),
+            delivery: Arc::new(Delivery::new(machine, MAX_ENDS, stop)),
             allow,
+            own,
             opening: Mutex::default(),
         }
     }
@@ -76,9 +83,7 @@ fn take(shared: &Arc<Shared>, kind: Kind, datagram: &[u8]) -> Result<(), MediaEr
             if delivery.media(&media, now).is_err() {
                 answer(shared, &media.header, Answer::Unknown);
             }
-            if shared.at_rest.swap(false, Ordering::Relaxed) {
-                shared.flows.notify_one();
-            }
+            shared.flows_now();
         }
         Kind::Switch => {
             let (header, _) = RouteHeader::parse(datagram)?;
@@ -95,11 +100,9 @@ fn take(shared: &Arc<Shared>, kind: Kind, datagram: &[u8]) -> Result<(), MediaEr
 
 fn open(shared: &Arc<Shared>, header: RouteHeader) {
     let key = FlowKey::of(&header);
-    let target = match shared.datagrams().gate.far_end(key) {
-        Some(FarEnd::Target(target)) => target.clone(),
-        Some(FarEnd::Agent(_) | FarEnd::Hub(_)) | None => {
-            return answer(shared, &header, Answer::NotGranted);
-        }
+    let far_end = shared.datagrams().gate.far_end(key).cloned();
+    let Some(FarEnd::Target(target)) = far_end else {
+        return answer(shared, &header, Answer::NotGranted);
     };
     if shared.exits.delivery.keep(&header) {
         // Its socket and its address stay.
@@ -116,14 +119,15 @@ fn open(shared: &Arc<Shared>, header: RouteHeader) {
                 .delivery
                 .open(&header, to, shared.clone())
                 .map_err(|error| {
-                    tracing::warn!(%error, "no socket for a flow");
-                    Answer::NoSocket
+                    tracing::warn!(%error, "a flow does not end here");
+                    error.answer()
                 }),
             Err(why) => Err(why),
         };
         shared.exits.opened(key);
         if let Err(why) = opened {
-            tracing::info!(%target, origin = %header.origin, why = why.text(), "flow refused");
+            tracing::info!(origin = %header.origin, why = why.text(), "flow refused");
+            tracing::debug!(%target, origin = %header.origin, "of a flow that was refused");
         }
         answer(&shared, &header, told(opened));
     });
@@ -149,7 +153,8 @@ async fn address(shared: &Shared, target: &str) -> Result<SocketAddr, Answer> {
     if found.is_empty() {
         return Err(Answer::NoAddress);
     }
-    let own = host::addresses();
+    let mut own = host::addresses();
+    own.extend(&shared.exits.own);
     let good = |address: &&SocketAddr| check(address.ip(), &shared.exits.allow, &own).is_ok();
     let reached = |address: &SocketAddr| own.iter().any(|own| same_family(*own, address.ip()));
     let mut good: Vec<_> = found.iter().filter(good).copied().collect();

@@ -12,6 +12,8 @@ use std::{
 
 use corridor_probes::{AgentId, EdgeId, Mono};
 
+use crate::media::liveness::FLOWS;
+
 /// A step of the grid of route probes, and so the least rate of what is forwarded for a live route.
 const STEP: Duration = Duration::from_millis(100);
 const SILENT_STEPS: u32 = 3;
@@ -21,8 +23,6 @@ const MIN_FORWARDED: u32 = 3;
 const LATELY: Duration = Duration::from_secs(2);
 /// Senders remembered for one hop; beyond it the newest are not told, and find out by themselves.
 const MAX_SENDERS: usize = 20_000;
-/// Media flows to a hop that had some this lately.
-const MEDIA_FLOWS: Duration = Duration::from_secs(1);
 /// What a round trip to an unmeasured peer is taken for: across the world.
 const UNKNOWN_RTT: Duration = Duration::from_millis(300);
 
@@ -64,16 +64,17 @@ impl NextHops {
         }
     }
 
-    /// A datagram of media was handed to `next`, for `sender`. Whether that is the first for a while.
-    pub fn carried(&mut self, next: EdgeId, sender: AgentId, now: Mono) -> bool {
+    /// A datagram of media was handed to `next`, for `sender`.
+    pub fn carried(&mut self, next: EdgeId, sender: AgentId, now: Mono) {
         self.forwarded(next, sender, now);
-        let before = self.hops.get_mut(&next).and_then(|hop| hop.media.replace(now));
-        before.is_none_or(|before| now.since(before) >= MEDIA_FLOWS)
+        if let Some(hop) = self.hops.get_mut(&next) {
+            hop.media = Some(now);
+        }
     }
 
     /// The hops that media flows to.
     pub fn carrying(&self, now: Mono) -> impl Iterator<Item = EdgeId> + '_ {
-        let flows = move |hop: &Hop| hop.media.is_some_and(|at| now.since(at) < MEDIA_FLOWS);
+        let flows = move |hop: &Hop| hop.media.is_some_and(|at| now.since(at) < FLOWS);
         self.hops
             .iter()
             .filter(move |(_, hop)| flows(hop))

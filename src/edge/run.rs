@@ -1,6 +1,7 @@
 //! Running an edge. Tasks: one accepts connections and starts one for each; one keeps the controller
-//! link; one measures targets; the main loop probes the mesh, reports and watches for silent agents. All end with the stop
-//! signal; then agents are told, and connections closed.
+//! link; one measures targets; one asks next hops for signs of life while media flows; one reads each flow that
+//! ends here; the main loop probes the mesh, reports and watches for silent agents. All end with the stop signal;
+//! then agents are told, and connections closed.
 
 use std::{
     collections::VecDeque,
@@ -113,13 +114,15 @@ impl Edge {
             .as_ref()
             .and_then(|c| c.targets.as_ref())
             .map_or_else(Vec::new, |targets| targets.allow.clone());
+        let advertised = controller.iter().flat_map(|c| &c.advertise);
+        let own = advertised.filter_map(|text| Some(text.parse::<SocketAddr>().ok()?.ip()));
+        let stop = CancellationToken::new();
         let shared = Shared::new(
             machine.clock.clone(),
             Datagrams::new(me, boot.epoch(), prober, warrants),
-            Exits::new(machine.clone(), allow),
+            Exits::new(machine.clone(), allow, own.collect(), stop.clone()),
             revoked,
         );
-        let stop = CancellationToken::new();
         let myself = Myself {
             id: me,
             boot,
@@ -220,13 +223,13 @@ impl Edge {
         self.main.abort();
     }
 
-    /// Drains, then stops: agents are told to leave and get `patience` to do so.
+    /// Drains, then stops: agents are told to leave, media to go round this edge, and both get `patience` to do so.
     pub async fn stop(self, patience: Duration) {
         let seconds = u32::try_from(patience.as_secs()).unwrap_or(u32::MAX);
         serve::set_draining(&self.shared, true, seconds);
         let clock = self.shared.clock.clone();
         let deadline = clock.mono() + patience;
-        while clock.mono() < deadline && self.shared.table().agents.values().any(|a| a.uses_uplink) {
+        while clock.mono() < deadline && self.shared.is_in_use() {
             crate::clock::sleep(&*clock, Duration::from_millis(100)).await;
         }
         self.stop.cancel();
@@ -339,8 +342,7 @@ impl Main {
                 self.next_status = now + STATUS_EVERY;
                 self.status();
                 self.silences(now);
-                self.shared.datagrams().gate.expire(now);
-                self.shared.exits.delivery.expire(now);
+                self.shared.expire();
             }
             if self
                 .reporter
@@ -386,10 +388,7 @@ impl Main {
 
     fn status(&mut self) {
         let agents = self.shared.table().agents.len();
-        let (counters, gate) = {
-            let datagrams = self.shared.datagrams();
-            (datagrams.counters, datagrams.gate.counts)
-        };
+        let counters = self.shared.datagrams().counters;
         let load = self.load.read(self.shared.now());
         self.shared
             .to_controller(edge_to_controller::Body::Status(proto::EdgeStatus {
@@ -401,7 +400,7 @@ impl Main {
                 datagrams_out: self.shared.out.load(Ordering::Relaxed),
                 forwarded: counters.forwarded,
                 local_drops: self.shared.local_drops.load(Ordering::Relaxed),
-                refused: counters.refused() + gate.refused + gate.unknown,
+                refused: counters.refused(),
             }));
     }
 

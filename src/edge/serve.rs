@@ -200,6 +200,7 @@ fn control(shared: &Shared, id: AgentId, connection: &Connection, body: agent_to
 /// Marks all of this edge as draining, or not, and tells the agents.
 pub fn set_draining(shared: &Shared, on: bool, seconds: u32) {
     shared.draining.store(on, Ordering::Relaxed);
+    shared.datagrams().draining = on;
     let draining = proto::Draining {
         seconds_left: if on { seconds.max(1) } else { 0 },
     };

@@ -25,7 +25,9 @@ use crate::{
     identity::{Peer, Revoked},
     media::{
         delivery::{Carrier, hand},
+        gate::FlowKey,
         grant::GrantId,
+        liveness::FLOWS,
         wire as media,
     },
     proto::{self, edge_to_agent, edge_to_controller},
@@ -75,7 +77,7 @@ pub struct Shared {
     /// Nothing is being forwarded, so that the grid's steps are not taken, until something is.
     pub resting: AtomicBool,
     pub grid: Notify,
-    /// Media flows where it did not flow before.
+    /// Media flows, after none did.
     pub flows: Notify,
     /// None flows, and nobody is asked for signs of life.
     pub at_rest: AtomicBool,
@@ -131,17 +133,15 @@ impl Shared {
         recv: Arrival,
     ) -> bool {
         let mut buffer = datagram.to_vec();
-        let (verdict, flows_anew) = {
-            let mut datagrams = self.datagrams();
-            let verdict = datagrams.handle(from, &mut buffer, recv, || self.clock.mono());
-            (verdict, std::mem::take(&mut datagrams.flows_anew))
-        };
-        if flows_anew {
-            self.flows.notify_one();
-        }
+        let verdict = self
+            .datagrams()
+            .handle(from, &mut buffer, recv, || self.clock.mono());
         match verdict {
             Ok(Verdict::Reply) => return self.send(connection, buffer),
             Ok(Verdict::ToEdge(id)) => {
+                if media::Kind::of(&buffer).is_some() {
+                    self.flows_now();
+                }
                 self.carry(NextStep::Edge(id), buffer);
                 // From now on its silence counts.
                 if self.resting.swap(false, Ordering::Relaxed) {
@@ -161,6 +161,13 @@ impl Shared {
             Err(refusal) => tracing::trace!(?from, %refusal, "datagram refused"),
         }
         false
+    }
+
+    /// Media goes to a hop, or ends here.
+    pub fn flows_now(&self) {
+        if self.at_rest.swap(false, Ordering::Relaxed) {
+            self.flows.notify_one();
+        }
     }
 
     /// Says to whoever opens a flow that its far end is not connected here.
@@ -261,11 +268,13 @@ impl Shared {
         self.to_all_agents(&edge_to_agent::Body::Uplink(state));
     }
 
-    /// Takes the controller's list, and closes the connections of those on it. In this order: who is not
-    /// yet in the table then is judged by the new list once it is ([`Self::close_if_revoked`]).
+    /// Takes the controller's list, ends flows by grants on it and closes the connections of those on it. In
+    /// this order: who is not yet in the table then is judged by the new list once it is
+    /// ([`Self::close_if_revoked`]), and so is a flow that is opened meanwhile.
     pub fn set_revoked(&self, new: Revoked) {
-        self.datagrams().gate.revoke(|grant| new.grants.contains(&grant));
         *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.datagrams().gate.revoke(|grant| self.grant_revoked(grant));
+        self.end_flows();
         let mut closed = 0;
         {
             let table = self.table();
@@ -280,6 +289,22 @@ impl Shared {
         if closed > 0 {
             tracing::info!(closed, "connections of revoked peers closed");
         }
+    }
+
+    /// Forgets flows that nobody uses or no grant allows any more.
+    pub fn expire(&self) {
+        let now = self.now();
+        self.datagrams().gate.expire(now);
+        self.exits.delivery.expire(now);
+        self.end_flows();
+    }
+
+    /// What its gate does not know ends at this edge no more.
+    fn end_flows(&self) {
+        let datagrams = self.datagrams();
+        self.exits
+            .delivery
+            .retain(|flow| datagrams.gate.far_end(flow).is_some());
     }
 
     /// Whether the controller has taken a grant back. Judged by the list as it is now: who holds on to a grant
@@ -297,6 +322,18 @@ impl Shared {
         }
     }
 
+    /// Agents report by this edge, or media flows through it or ends at it.
+    pub fn is_in_use(&self) -> bool {
+        let now = self.now();
+        let through = || {
+            let datagrams = self.datagrams();
+            datagrams.gate.in_use(now - FLOWS) || datagrams.next_hops.carrying(now).next().is_some()
+        };
+        self.table().agents.values().any(|agent| agent.uses_uplink)
+            || through()
+            || !self.exits.delivery.ways(now - FLOWS).is_empty()
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
@@ -311,5 +348,10 @@ impl Carrier for Shared {
             NextStep::Answer => None,
         };
         self.count(connection.is_some_and(|connection| hand(connection, datagram)))
+    }
+
+    fn admits(&self, flow: FlowKey, bytes: usize) -> bool {
+        let now = self.now();
+        self.datagrams().gate.admit_answer(flow, bytes, now)
     }
 }

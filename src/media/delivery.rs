@@ -12,27 +12,46 @@ use corridor_probes::{
     Mono,
     wire::{NextStep, RouteHeader},
 };
+use rand::{RngExt as _, rngs::StdRng};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     far::{Down, Far, FarState, UnknownFlow},
     gate::FlowKey,
     liveness::Pace,
-    wire::Media,
+    wire::{Answer, Media},
 };
 use crate::{
-    clock::{self, Clock},
     machine::Machine,
     transport::{BindError, Connection, PlainSender, PlainSocket, SendOutcome},
 };
-
-/// After an error of a socket, so that one that stays does not take the processor.
-const AFTER_ERROR: std::time::Duration = std::time::Duration::from_millis(10);
 
 /// Whoever knows the connections.
 pub trait Carrier: fmt::Debug + Send + Sync + 'static {
     /// Hands a datagram over on its way to `next`; `false` if there is no such connection, or it is full.
     fn carry(&self, next: NextStep, datagram: Vec<u8>) -> bool;
+
+    /// Whether so many bytes of a flow may go back now: whoever has granted it says so.
+    fn admits(&self, flow: FlowKey, bytes: usize) -> bool;
+}
+
+/// Why a flow does not end here.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("no more than {0} flows end here")]
+    TooMany(usize),
+}
+
+impl OpenError {
+    /// As the flow's origin is told.
+    pub const fn answer(&self) -> Answer {
+        match self {
+            Self::Bind(_) => Answer::NoSocket,
+            Self::TooMany(_) => Answer::TooMany,
+        }
+    }
 }
 
 /// Hands a datagram of media to a connection, in two halves if it is too big for one packet.
@@ -58,6 +77,8 @@ pub struct DeliveryCounts {
     pub strangers: u64,
     /// Datagrams of flows that do not end here.
     pub unknown: u64,
+    /// Packets that are not granted, or not so many of them.
+    pub not_admitted: u64,
 }
 
 #[derive(Debug)]
@@ -67,26 +88,48 @@ struct Outlet {
     _stop: DropGuard,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     far: Far,
+    /// Draws incarnations.
+    rng: StdRng,
     outlets: BTreeMap<FlowKey, Outlet>,
     heard: Option<Mono>,
     counts: DeliveryCounts,
+}
+
+impl State {
+    /// Closes the sockets of flows that do not end here any more.
+    fn close(&mut self) {
+        let far = &self.far;
+        self.outlets.retain(|&key, _| far.knows(key));
+    }
 }
 
 /// All flows that end at this process.
 #[derive(Debug)]
 pub struct Delivery {
     machine: Machine,
+    /// Flows at once.
+    most: usize,
     state: Mutex<State>,
+    stop: CancellationToken,
 }
 
 impl Delivery {
-    pub fn new(machine: Machine) -> Self {
+    /// At most `most` flows; their tasks end with `stop`.
+    pub fn new(machine: Machine, most: usize, stop: CancellationToken) -> Self {
         Self {
+            state: Mutex::new(State {
+                far: Far::default(),
+                rng: machine.rng("incarnations"),
+                outlets: BTreeMap::new(),
+                heard: None,
+                counts: DeliveryCounts::default(),
+            }),
             machine,
-            state: Mutex::default(),
+            most,
+            stop,
         }
     }
 
@@ -102,7 +145,10 @@ impl Delivery {
         header: &RouteHeader,
         to: SocketAddr,
         carrier: Arc<dyn Carrier>,
-    ) -> Result<(), BindError> {
+    ) -> Result<(), OpenError> {
+        if self.state().far.len() >= self.most {
+            return Err(OpenError::TooMany(self.most));
+        }
         let key = FlowKey::of(header);
         let any: SocketAddr = match to {
             SocketAddr::V4(to) if to.ip().is_loopback() => (Ipv4Addr::LOCALHOST, 0).into(),
@@ -111,14 +157,15 @@ impl Delivery {
             SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         };
         let socket = PlainSocket::bind(&*self.machine.network, any)?;
-        let stop = CancellationToken::new();
+        let stop = self.stop.child_token();
         let outlet = Outlet {
             sender: socket.sender(),
             to,
             _stop: stop.clone().drop_guard(),
         };
         let mut state = self.state();
-        state.far.open(header, self.machine.clock.mono());
+        let incarnation = state.rng.random();
+        state.far.open(header, incarnation, self.machine.clock.mono());
         state.outlets.insert(key, outlet);
         drop(state);
         tokio::spawn(self.clone().read(key, to, socket, carrier, stop));
@@ -169,12 +216,18 @@ impl Delivery {
             .inspect_err(|UnknownFlow| counts.unknown += 1)
     }
 
-    /// Ends what nobody uses.
+    /// Ends what its origin wants no more.
     pub fn expire(&self, now: Mono) {
         let mut state = self.state();
-        for key in state.far.expire(now) {
-            state.outlets.remove(&key);
-        }
+        state.far.expire(now);
+        state.close();
+    }
+
+    /// Ends all flows but these.
+    pub fn retain(&self, keep: impl Fn(FlowKey) -> bool) {
+        let mut state = self.state();
+        state.far.retain(keep);
+        state.close();
     }
 
     pub fn is_empty(&self) -> bool {
@@ -197,20 +250,12 @@ impl Delivery {
         carrier: Arc<dyn Carrier>,
         stop: CancellationToken,
     ) {
-        let clock: Arc<dyn Clock> = self.machine.clock.clone();
+        let clock = self.machine.clock.clone();
         loop {
-            let received = tokio::select! {
+            let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = socket.receive() => received,
-            };
-            let batch = match received {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::debug!(%error, "a flow's socket fails");
-                    clock::sleep(&*clock, AFTER_ERROR).await;
-                    continue;
-                }
+                batch = socket.next(&*clock) => batch,
             };
             let now = clock.mono();
             for packet in socket.packets(batch) {
@@ -224,13 +269,17 @@ impl Delivery {
                     state.far.answer(key, packet, now)
                 };
                 for (next, datagram) in answers {
+                    if !carrier.admits(key, datagram.len()) {
+                        self.state().counts.not_admitted += 1;
+                        continue;
+                    }
                     if !carrier.carry(next, datagram) {
                         self.state().far.dropped(key);
                     }
                 }
+                // The connection sends before the next is queued: its buffer is small.
+                tokio::task::yield_now().await;
             }
-            // The connection sends before the next are queued: its buffer is small.
-            tokio::task::yield_now().await;
         }
     }
 
@@ -238,3 +287,6 @@ impl Delivery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One end of a flow, which sends and receives: numbers, repeats, halves, counts.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::VecDeque};
 
 use corridor_probes::{Mono, Route, wire::RouteHeader};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     join::Join,
     received::{Received, Seen},
-    wire::{MAX_MEDIA, Media, Part},
+    wire::{HEAD, MAX_HEADER, MAX_MEDIA, Media, Part},
 };
 
 /// What one end of a flow counts, cumulative. Packets are media's own; bytes are their payload.
@@ -33,16 +33,56 @@ pub struct Counts {
     pub half_lost: u64,
 }
 
-/// One end of a flow.
+impl Counts {
+    const ZERO: Self = Self {
+        sent: 0,
+        sent_bytes: 0,
+        protecting: 0,
+        dropped: 0,
+        received: 0,
+        received_bytes: 0,
+        lost: 0,
+        repeated: 0,
+        too_old: 0,
+        reordered: 0,
+        joined: 0,
+        half_lost: 0,
+    };
+}
+
+/// Incarnations of the other end that are remembered: two exits that both answer, and those before them.
+const INCARNATIONS: usize = 4;
+
+/// What comes of one incarnation of the other end.
 #[derive(Debug, Default)]
-pub struct End {
-    next: u32,
+struct Receiving {
+    incarnation: u16,
     received: Received,
     join: Join,
+}
+
+/// One end of a flow.
+#[derive(Debug)]
+pub struct End {
+    incarnation: u16,
+    next: u32,
+    /// Of the other end's incarnations, the newest last.
+    receiving: VecDeque<Receiving>,
+    /// What the others counted that are forgotten.
     counts: Counts,
 }
 
 impl End {
+    /// `incarnation` is drawn at random, so that the other end tells it from those before.
+    pub const fn new(incarnation: u16) -> Self {
+        Self {
+            incarnation,
+            next: 0,
+            receiving: VecDeque::new(),
+            counts: Counts::ZERO,
+        }
+    }
+
     /// The datagram that carries `media` under the next number; `header` says where from and to.
     /// `None` if it is longer than is carried.
     pub fn wrap(&mut self, header: RouteHeader, media: &[u8], now: Mono) -> Option<Vec<u8>> {
@@ -58,9 +98,10 @@ impl End {
         self.next = self.next.wrapping_add(1);
         self.counts.sent += 1;
         self.counts.sent_bytes += media.len() as u64;
-        let mut out = Vec::with_capacity(super::wire::MAX_HEADER + 1 + media.len());
+        let mut out = Vec::with_capacity(MAX_HEADER + HEAD + media.len());
         let datagram = Media {
             header,
+            incarnation: self.incarnation,
             dscp: 0,
             part: Part::Whole,
             media,
@@ -92,16 +133,21 @@ impl End {
     /// The packet that this datagram brings, if it is new and whole.
     pub fn unwrap<'m>(&mut self, media: &Media<'m>, now: Mono) -> Option<Cow<'m, [u8]>> {
         let seq = media.header.seq;
+        let from = self.receiving(media.incarnation);
         let packet = match media.part {
-            Part::Whole => Cow::Borrowed(media.media),
-            // Halves of a packet that came whole by another route.
-            _ if self.received.is_settled(seq) => {
-                self.received.take(seq);
+            Part::Whole => {
+                from.join.forget(seq);
+                Cow::Borrowed(media.media)
+            }
+            // Halves of a packet that came whole by another route: one repeat.
+            Part::Second if from.received.is_settled(seq) => return None,
+            Part::First if from.received.is_settled(seq) => {
+                from.received.take(seq);
                 return None;
             }
-            part => Cow::Owned(self.join.take(seq, part, media.media, now)?),
+            part => Cow::Owned(from.join.take(seq, part, media.media, now)?),
         };
-        if self.received.take(seq) != Seen::New {
+        if from.received.take(seq) != Seen::New {
             return None;
         }
         self.counts.received += 1;
@@ -109,29 +155,48 @@ impl End {
         Some(packet)
     }
 
-    /// Whether a datagram of this number is newer than any that came.
-    pub fn is_news(&self, seq: u32) -> bool {
-        self.received.is_news(seq)
-    }
-
-    /// The newest number that came.
-    pub fn newest(&self) -> Option<u32> {
-        self.received.highest()
-    }
-
     pub fn expire(&mut self, now: Mono) {
-        self.join.expire(now);
+        for from in &mut self.receiving {
+            from.join.expire(now);
+        }
     }
 
     pub fn counts(&self) -> Counts {
+        let all = self.receiving.iter();
+        all.fold(self.counts, |counts, from| from.counted(counts))
+    }
+
+    fn receiving(&mut self, incarnation: u16) -> &mut Receiving {
+        let known = self
+            .receiving
+            .iter()
+            .position(|from| from.incarnation == incarnation);
+        let at = known.unwrap_or_else(|| {
+            if self.receiving.len() >= INCARNATIONS
+                && let Some(oldest) = self.receiving.pop_front()
+            {
+                self.counts = oldest.counted(self.counts);
+            }
+            self.receiving.push_back(Receiving {
+                incarnation,
+                ..Receiving::default()
+            });
+            self.receiving.len() - 1
+        });
+        &mut self.receiving[at]
+    }
+}
+
+impl Receiving {
+    fn counted(&self, counts: Counts) -> Counts {
         Counts {
-            lost: self.received.missing(),
-            repeated: self.received.repeated,
-            too_old: self.received.too_old,
-            reordered: self.received.reordered,
-            joined: self.join.joined,
-            half_lost: self.join.given_up,
-            ..self.counts
+            lost: counts.lost + self.received.missing(),
+            repeated: counts.repeated + self.received.repeated,
+            too_old: counts.too_old + self.received.too_old,
+            reordered: counts.reordered + self.received.reordered,
+            joined: counts.joined + self.join.joined,
+            half_lost: counts.half_lost + self.join.given_up,
+            ..counts
         }
     }
 }
@@ -150,7 +215,7 @@ mod tests {
 
     #[test]
     fn what_goes_twice_comes_once() {
-        let (mut here, mut there) = (End::default(), End::default());
+        let (mut here, mut there) = (End::new(1), End::new(2));
         let now = Mono::from_millis(5);
         for i in 0..3_u8 {
             let datagram = here.wrap(header(), &[i; 10], now).unwrap();
@@ -169,8 +234,49 @@ mod tests {
     }
 
     #[test]
+    fn another_incarnation_counts_from_0_and_both_may_talk() {
+        let mut there = End::new(9);
+        let now = Mono::ZERO;
+        let (mut old, mut new) = (End::new(1), End::new(2));
+        let mut say = |from: &mut End| {
+            let datagram = from.wrap(header(), b"voice", now).unwrap();
+            there.unwrap(&Media::parse(&datagram).unwrap(), now).is_some()
+        };
+        assert!((0..3_000).all(|_| say(&mut old)));
+        assert!((0..50).all(|_| say(&mut new) && say(&mut old)));
+        for incarnation in 3..20 {
+            assert!(say(&mut End::new(incarnation)));
+        }
+        let counts = there.counts();
+        assert_eq!((counts.received, counts.lost, counts.repeated), (3_117, 0, 0));
+        assert_eq!(there.receiving.len(), INCARNATIONS);
+    }
+
+    #[test]
+    fn a_packet_that_comes_whole_and_in_halves_is_one_repeat() {
+        let (mut here, mut there) = (End::new(1), End::new(2));
+        let now = Mono::ZERO;
+        for halves_first in [true, false] {
+            let whole = here.wrap(header(), &[7; 100], now).unwrap();
+            let whole = Media::parse(&whole).unwrap();
+            let [first, second] = whole.split().unwrap();
+            let [first, second] = [&first, &second].map(|half| Media::parse(half).unwrap());
+            let order = if halves_first {
+                [first, whole, second]
+            } else {
+                [whole, first, second]
+            };
+            let came = order.iter().filter(|media| there.unwrap(media, now).is_some());
+            assert_eq!(came.count(), 1);
+        }
+        there.expire(now + std::time::Duration::from_secs(1));
+        let counts = there.counts();
+        assert_eq!((counts.received, counts.half_lost, counts.repeated), (2, 0, 1));
+    }
+
+    #[test]
     fn halves_count_as_the_packet_they_make_and_too_long_ones_not_at_all() {
-        let (mut here, mut there) = (End::default(), End::default());
+        let (mut here, mut there) = (End::new(1), End::new(2));
         let now = Mono::ZERO;
         let bytes = vec![3; MAX_MEDIA];
         let whole = here.wrap(header(), &bytes, now).unwrap();

@@ -29,8 +29,13 @@ struct Flow {
     open: BTreeMap<Route, Mono>,
     /// The other of two routes by which the same came, and when it last did.
     second: Option<(Route, Mono)>,
+    /// The highest number of the origin that was seen, switches included.
+    newest: Option<u32>,
     end: End,
+    /// A packet last came or went.
     used: Mono,
+    /// The origin last said anything: it opens its flows again as long as it wants them.
+    wanted: Mono,
     moves: u64,
 }
 
@@ -77,16 +82,18 @@ pub struct FarState {
 }
 
 impl Far {
-    /// The flow ends here from now on.
-    pub fn open(&mut self, header: &RouteHeader, now: Mono) {
+    /// The flow ends here from now on; see [`End::new`].
+    pub fn open(&mut self, header: &RouteHeader, incarnation: u16, now: Mono) {
         self.flows.insert(
             FlowKey::of(header),
             Flow {
                 back: header.back(Kind::Media as u8),
                 open: BTreeMap::from([(header.route, now)]),
                 second: None,
-                end: End::default(),
+                newest: None,
+                end: End::new(incarnation),
                 used: now,
+                wanted: now,
                 moves: 0,
             },
         );
@@ -97,7 +104,7 @@ impl Far {
         let Some(flow) = self.flows.get_mut(&FlowKey::of(header)) else {
             return false;
         };
-        flow.used = now;
+        flow.wanted = now;
         flow.open.retain(|_, last| now.since(*last) < 3 * REFRESH);
         flow.open.insert(header.route, now);
         true
@@ -127,7 +134,7 @@ impl Far {
             .flows
             .get_mut(&FlowKey::of(&media.header))
             .ok_or(UnknownFlow)?;
-        flow.used = now;
+        (flow.used, flow.wanted) = (now, now);
         flow.follow(&media.header, &self.down, now);
         Ok(flow.end.unwrap(media, now))
     }
@@ -135,7 +142,7 @@ impl Far {
     /// The origin has moved to another route, though it sends nothing just now.
     pub fn switch(&mut self, header: &RouteHeader, now: Mono) -> Result<(), UnknownFlow> {
         let flow = self.flows.get_mut(&FlowKey::of(header)).ok_or(UnknownFlow)?;
-        flow.used = now;
+        flow.wanted = now;
         flow.follow(header, &self.down, now);
         Ok(())
     }
@@ -165,17 +172,25 @@ impl Far {
         }
     }
 
-    /// Ends what nobody uses, and says what.
-    pub fn expire(&mut self, now: Mono) -> Vec<FlowKey> {
+    /// Ends what its origin wants no more, however much is answered.
+    pub fn expire(&mut self, now: Mono) {
         for flow in self.flows.values_mut() {
             flow.end.expire(now);
         }
-        let unused = self.flows.iter().filter(|(_, flow)| now.since(flow.used) >= IDLE);
-        let unused: Vec<_> = unused.map(|(&key, _)| key).collect();
-        for key in &unused {
-            self.flows.remove(key);
-        }
-        unused
+        self.flows.retain(|_, flow| now.since(flow.wanted) < IDLE);
+    }
+
+    /// Ends all flows but these.
+    pub fn retain(&mut self, keep: impl Fn(FlowKey) -> bool) {
+        self.flows.retain(|&key, _| keep(key));
+    }
+
+    pub fn knows(&self, key: FlowKey) -> bool {
+        self.flows.contains_key(&key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -213,7 +228,16 @@ pub struct UnknownFlow;
 
 impl Flow {
     fn follow(&mut self, header: &RouteHeader, down: &BTreeSet<Down>, now: Mono) {
-        if header.direction != Direction::Out || header.route == self.back.route {
+        if header.direction != Direction::Out {
+            return;
+        }
+        let is_news = self
+            .newest
+            .is_none_or(|newest| header.seq.wrapping_sub(newest) as i32 > 0);
+        if header.route == self.back.route {
+            if is_news {
+                self.newest = Some(header.seq);
+            }
             return;
         }
         let back = header.back(Kind::Media as u8);
@@ -221,7 +245,8 @@ impl Flow {
             // It carries that way, and not this one.
             return;
         }
-        if self.end.is_news(header.seq) {
+        if is_news {
+            self.newest = Some(header.seq);
             let left = self.back.route;
             self.back = back;
             if self.second.is_some_and(|(route, _)| route == self.back.route) {
@@ -230,7 +255,7 @@ impl Flow {
             } else {
                 self.moves += 1;
             }
-        } else if self.end.newest() == Some(header.seq) {
+        } else if self.newest == Some(header.seq) {
             self.second = Some((header.route, now));
         }
     }
@@ -253,6 +278,7 @@ mod tests {
     fn came(far: &mut Far, edges: &[u16], seq: u32) -> Result<bool, UnknownFlow> {
         let media = Media {
             header: RouteHeader { seq, ..header(edges) },
+            incarnation: 1,
             dscp: 0,
             part: super::super::wire::Part::Whole,
             media: b"x",
@@ -274,7 +300,7 @@ mod tests {
     fn the_way_back_follows_the_newest() {
         let mut far = Far::default();
         assert_eq!(came(&mut far, &[1, 2], 0), Err(UnknownFlow));
-        far.open(&header(&[1, 2]), Mono::ZERO);
+        far.open(&header(&[1, 2]), 1, Mono::ZERO);
         assert!(far.keep(&header(&[3, 2]), Mono::ZERO));
         let edge = |id| NextStep::Edge(EdgeId::new(id).unwrap());
         let route = |edges: &[u16]| header(edges).route;
@@ -296,9 +322,29 @@ mod tests {
     }
 
     #[test]
+    fn older_packets_that_come_after_a_switch_undo_nothing() {
+        let mut far = Far::default();
+        far.open(&header(&[1, 2]), 1, Mono::ZERO);
+        came(&mut far, &[1, 2], 4).unwrap();
+        let switch = RouteHeader {
+            seq: 7,
+            kind: Kind::Switch as u8,
+            ..header(&[3, 2])
+        };
+        far.switch(&switch, Mono::ZERO).unwrap();
+        for seq in [5, 6] {
+            assert_eq!(came(&mut far, &[1, 2], seq), Ok(true));
+        }
+        assert_eq!(back(&mut far)[0].0, header(&[3, 2]).route);
+        came(&mut far, &[3, 2], 7).unwrap();
+        came(&mut far, &[1, 2], 8).unwrap();
+        assert_eq!(back(&mut far)[0].0, header(&[1, 2]).route, "it has moved back");
+    }
+
+    #[test]
     fn what_comes_by_two_routes_is_answered_by_both() {
         let mut far = Far::default();
-        far.open(&header(&[1, 2]), Mono::ZERO);
+        far.open(&header(&[1, 2]), 1, Mono::ZERO);
         for (seq, order) in [(1, [1, 3]), (2, [3, 1]), (3, [1, 3])] {
             for entry in order {
                 came(&mut far, &[entry, 2], seq).unwrap();
@@ -315,7 +361,7 @@ mod tests {
     #[test]
     fn a_silent_hop_is_avoided_until_it_is_heard_again() {
         let mut far = Far::default();
-        far.open(&header(&[1, 2]), Mono::ZERO);
+        far.open(&header(&[1, 2]), 1, Mono::ZERO);
         far.keep(&header(&[3, 2]), Mono::ZERO);
         let edge = |id| NextStep::Edge(EdgeId::new(id).unwrap());
         let next = |far: &mut Far| back(far)[0].1;
@@ -340,7 +386,7 @@ mod tests {
             far: Some(AgentId(2)),
             ..header(edges)
         };
-        far.open(&out(&[1, 2]), Mono::ZERO);
+        far.open(&out(&[1, 2]), 1, Mono::ZERO);
         far.keep(&out(&[3, 2]), Mono::ZERO);
         let e = |id| EdgeId::new(id).unwrap();
         far.set_down(BTreeSet::from([Down::Hop(e(2), e(3))]));
@@ -352,9 +398,13 @@ mod tests {
     #[test]
     fn what_nobody_uses_ends() {
         let mut far = Far::default();
-        far.open(&header(&[1]), Mono::ZERO);
-        assert_eq!(far.expire(Mono::ZERO + IDLE / 2), []);
-        assert_eq!(far.expire(Mono::ZERO + IDLE), [FlowKey::of(&header(&[1]))]);
+        far.open(&header(&[1]), 1, Mono::ZERO);
+        far.expire(Mono::ZERO + IDLE / 2);
+        let key = FlowKey::of(&header(&[1]));
+        // Answers are no wish of the origin's.
+        assert_eq!(far.answer(key, b"y", Mono::ZERO + IDLE / 2).len(), 1);
+        assert!(far.knows(key));
+        far.expire(Mono::ZERO + IDLE);
         assert!(far.is_empty());
     }
 }

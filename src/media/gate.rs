@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use corridor_probes::{AgentId, EdgeId, Mono, Route, wire::RouteHeader};
 
 use super::{
-    grant::{Grant, GrantId},
+    grant::{Grant, GrantError, GrantId},
     wire::{Answer, Open},
 };
 use crate::{route::FarEnd, transport::TokenBucket};
 
-/// Flows of all agents at one edge: a full edge of 5,000 agents with four each.
+/// Flows of all agents at one edge: 5,000 agents with four each.
 const MAX_FLOWS: usize = 20_000;
 /// Flows that one agent opens at one edge: a seminar's participants, each with voice, video and screen.
 const MAX_AGENT_FLOWS: usize = 128;
@@ -80,10 +80,12 @@ impl Entry {
     }
 }
 
-/// All an agent sends, whatever the flow.
+/// All that an agent sends and gets, whatever the flow.
 #[derive(Debug)]
-struct Sender {
-    media: TokenBucket,
+struct Party {
+    sends: TokenBucket,
+    /// Of targets, which are no party themselves.
+    gets: TokenBucket,
     rate_kbps: u32,
     openings: TokenBucket,
     used: Mono,
@@ -104,7 +106,7 @@ pub struct GateCounts {
 #[derive(Debug, Default)]
 pub struct Gate {
     flows: BTreeMap<FlowKey, Entry>,
-    senders: BTreeMap<AgentId, Sender>,
+    parties: BTreeMap<AgentId, Party>,
     pub counts: GateCounts,
 }
 
@@ -116,7 +118,7 @@ impl Gate {
             .may_open(header.origin, now)
             .and_then(|()| warrants.judge(open.grant))
             .and_then(|(grant, life)| {
-                fits(&grant, header)?;
+                fits(&grant, header).map_err(Answer::from)?;
                 Ok((grant, life))
             });
         let (grant, life) = judged.inspect_err(|_| self.counts.refused += 1)?;
@@ -124,6 +126,11 @@ impl Gate {
         if !self.flows.contains_key(&key) && !self.has_room(header.origin) {
             self.counts.refused += 1;
             return Err(Answer::TooMany);
+        }
+        // A flow that led elsewhere would keep what was opened for it.
+        if self.flows.get(&key).is_some_and(|entry| entry.far != grant.far) {
+            self.counts.refused += 1;
+            return Err(Answer::NotGranted);
         }
         self.counts.opened += 1;
         let (until, rate_kbps) = (now + life, grant.rate_kbps);
@@ -142,7 +149,7 @@ impl Gate {
             }
         }
         (entry.grant, entry.rate_kbps, entry.until, entry.used) = (grant.id, rate_kbps, until, now);
-        (entry.far, entry.edges) = (grant.far, grant.edges);
+        entry.edges = grant.edges;
         Ok(&entry.far)
     }
 
@@ -174,20 +181,24 @@ impl Gate {
         }
         entry.used = now;
         let rate_kbps = entry.rate_kbps;
-        let taken = match way {
-            Way::Out => entry.buckets[0].take(now, bytes),
-            Way::Back => entry.buckets[1].take(now, bytes),
-        };
-        let sender = self.sender(sender, now);
-        if sender.rate_kbps < rate_kbps {
-            sender.rate_kbps = rate_kbps;
-            sender.media = bucket(rate_kbps);
-        }
-        if taken.is_err() || sender.media.take(now, bytes).is_err() {
+        let taken = entry.buckets[way as usize].take(now, bytes);
+        let party = self.party(sender, rate_kbps, now);
+        if taken.is_err() || party.sends.take(now, bytes).is_err() {
             self.counts.too_fast += 1;
             return Err(Stopped::TooFast);
         }
         Ok(())
+    }
+
+    /// Lets through what a target answers, or not.
+    pub fn admit_answer(&mut self, key: FlowKey, bytes: usize, now: Mono) -> bool {
+        let Some(entry) = self.flows.get_mut(&key).filter(|entry| entry.until >= now) else {
+            return false;
+        };
+        let rate_kbps = entry.rate_kbps;
+        let taken = entry.buckets[Way::Back as usize].take(now, bytes);
+        let party = self.party(key.origin, rate_kbps, now);
+        taken.is_ok() && party.gets.take(now, bytes).is_ok()
     }
 
     /// Whether a flow that comes from another edge was opened here; it counts as used.
@@ -197,7 +208,10 @@ impl Gate {
                 entry.used = now;
                 Ok(())
             }
-            Some(_) => Err(Stopped::Answer(Answer::Expired)),
+            Some(_) => {
+                self.counts.refused += 1;
+                Err(Stopped::Answer(Answer::Expired))
+            }
             None => {
                 self.counts.unknown += 1;
                 Err(Stopped::Answer(Answer::Unknown))
@@ -212,7 +226,7 @@ impl Gate {
 
     /// Whether an agent may open, or answer an opening, now.
     pub fn may_open(&mut self, agent: AgentId, now: Mono) -> Result<(), Answer> {
-        self.sender(agent, now)
+        self.party(agent, 0, now)
             .openings
             .take(now, 1)
             .map_err(|_| Answer::TooMany)
@@ -227,7 +241,12 @@ impl Gate {
     pub fn expire(&mut self, now: Mono) {
         self.flows
             .retain(|_, entry| entry.until >= now && now.since(entry.used) < IDLE);
-        self.senders.retain(|_, sender| now.since(sender.used) < IDLE);
+        self.parties.retain(|_, party| now.since(party.used) < IDLE);
+    }
+
+    /// Whether any flow was used since.
+    pub fn in_use(&self, since: Mono) -> bool {
+        self.flows.values().any(|entry| entry.used >= since)
     }
 
     pub fn flows(&self) -> usize {
@@ -240,36 +259,35 @@ impl Gate {
         self.flows.len() < MAX_FLOWS && own < MAX_AGENT_FLOWS
     }
 
-    fn sender(&mut self, agent: AgentId, now: Mono) -> &mut Sender {
-        let sender = self.senders.entry(agent).or_insert_with(|| Sender {
-            media: bucket(0),
+    /// An agent, which has a flow of this rate: the highest counts.
+    fn party(&mut self, agent: AgentId, rate_kbps: u32, now: Mono) -> &mut Party {
+        let party = self.parties.entry(agent).or_insert_with(|| Party {
+            sends: bucket(0),
+            gets: bucket(0),
             rate_kbps: 0,
             // A token is a byte.
             openings: TokenBucket::new(OPENINGS_A_SECOND * 8, OPENINGS_AT_ONCE),
             used: now,
         });
-        sender.used = now;
-        sender
+        if party.rate_kbps < rate_kbps {
+            party.rate_kbps = rate_kbps;
+            (party.sends, party.gets) = (bucket(rate_kbps), bucket(rate_kbps));
+        }
+        party.used = now;
+        party
     }
 }
 
 /// Whether the grant is this flow's.
-fn fits(grant: &Grant, header: &RouteHeader) -> Result<(), Answer> {
-    if grant.agent != header.origin {
-        return Err(Answer::NotYours);
-    }
-    let far = match grant.far {
-        FarEnd::Agent(id) => header.far == Some(id),
-        FarEnd::Target(_) => header.far.is_none(),
+fn fits(grant: &Grant, header: &RouteHeader) -> Result<(), GrantError> {
+    grant.check_agent(header.origin)?;
+    match (header.far, &grant.far) {
+        (Some(far), _) => grant.check_far_end(&FarEnd::Agent(far))?,
+        (None, FarEnd::Target(_)) => {}
         // Nothing carries media to a meeting point alone.
-        FarEnd::Hub(_) => false,
-    };
-    let named = header.route.edges().all(|edge| grant.edges.contains(&edge));
-    if far && named {
-        Ok(())
-    } else {
-        Err(Answer::NotGranted)
+        (None, FarEnd::Agent(_) | FarEnd::Hub(_)) => return Err(GrantError::FarEnd(grant.id)),
     }
+    grant.check_route(&header.route)
 }
 
 const fn bits(rate_kbps: u32) -> u64 {

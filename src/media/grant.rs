@@ -113,7 +113,7 @@ impl Grant {
 
     /// Reads the bytes of a `SignedGrant`, once they have shown to be signed by one of `roots`.
     ///
-    /// That it holds now, and for whom, is for [`Self::allows`] to say; whether it is revoked, for whoever keeps
+    /// That it holds now, for whom and by which way, is for the checks below to say; whether it is revoked, for whoever keeps
     /// the controller's list.
     ///
     /// # Errors
@@ -142,23 +142,6 @@ impl Grant {
         }
         let grant = proto::Grant::decode(&*signed.grant).map_err(|_| GrantError::Malformed)?;
         Self::read(grant).ok_or(GrantError::Malformed)
-    }
-
-    /// Whether `agent` may have media carried over `route` to `far` at `now`: the checks below, in their order.
-    ///
-    /// # Errors
-    /// Of the first that fails.
-    pub fn allows(
-        &self,
-        agent: AgentId,
-        route: &Route,
-        far: &FarEnd,
-        now: impl Into<Reading>,
-    ) -> Result<(), GrantError> {
-        self.check_time(now)?;
-        self.check_agent(agent)?;
-        self.check_far_end(far)?;
-        self.check_route(route)
     }
 
     /// Nothing is known not to hold while `now` ([`Wall`], or a [`Reading`] with its bounds) leaves it open.

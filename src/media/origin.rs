@@ -157,6 +157,15 @@ enum Opening {
 }
 
 impl Opening {
+    /// The route is asked at `now`, whatever it answered.
+    const fn ask_at(&mut self, now: Mono) {
+        match self {
+            Self::Asked { next, .. } => *next = now,
+            Self::Carried { refresh } => *refresh = now,
+            Self::Refused { again, .. } => *again = now,
+        }
+    }
+
     const fn next(self) -> Mono {
         match self {
             Self::Asked { next, .. } => next,
@@ -249,7 +258,15 @@ impl Origin {
 
     /// The legs as they are now, with the routes that they use.
     pub fn set_legs(&mut self, legs: Vec<Leg>, now: Mono) {
-        self.legs = legs.into_iter().map(|leg| (leg.class.clone(), leg)).collect();
+        let legs = legs.into_iter().map(|leg| (leg.class.clone(), leg));
+        let old = std::mem::replace(&mut self.legs, legs.collect());
+        for flow in self.flows.values_mut() {
+            let grant = |legs: &BTreeMap<String, Leg>| Some(legs.get(flow.class.as_ref()?)?.grant.clone());
+            if grant(&old) != grant(&self.legs) {
+                // Whoever refused the old one may take this.
+                flow.openings.values_mut().for_each(|opening| opening.ask_at(now));
+            }
+        }
         let ids: Vec<FlowId> = self.flows.keys().copied().collect();
         for id in ids {
             self.lead(id, now);
@@ -373,13 +390,14 @@ impl Origin {
             return None;
         }
         let id = FlowId(self.rng.random());
+        let end = End::new(self.rng.random());
         self.flows.insert(
             id,
             Flow {
                 forward,
                 local,
                 class: None,
-                end: End::default(),
+                end,
                 openings: BTreeMap::new(),
                 route: None,
                 moves: 0,
@@ -518,6 +536,8 @@ impl Origin {
                 refresh: now + REFRESH,
             },
             Answer::Unknown if !was_carried => return,
+            // The far agent is on its way to that edge, or back to it.
+            Answer::FarAway => return,
             // An edge that restarted.
             Answer::Unknown => Opening::Asked { times: 0, next: now },
             why => Opening::Refused {

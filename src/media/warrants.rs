@@ -25,9 +25,9 @@ impl<R: Fn(GrantId) -> bool> Judge<R> {
 
 impl<R: Fn(GrantId) -> bool + Send + Sync> Warrants for Judge<R> {
     fn judge(&self, signed: &[u8]) -> Result<(Grant, Duration), Answer> {
-        let grant = Grant::verify(signed, &self.standing.known_roots()).map_err(answer)?;
+        let grant = Grant::verify(signed, &self.standing.known_roots())?;
         let now = self.standing.time().read();
-        grant.check_time(now).map_err(answer)?;
+        grant.check_time(now)?;
         if (self.is_revoked)(grant.id) {
             return Err(Answer::Revoked);
         }
@@ -42,11 +42,13 @@ impl<R> fmt::Debug for Judge<R> {
     }
 }
 
-fn answer(error: GrantError) -> Answer {
-    match error {
-        GrantError::TooLong(_) | GrantError::Malformed | GrantError::Signature => Answer::BadGrant,
-        GrantError::Expired { .. } | GrantError::NotYetValid { .. } => Answer::Expired,
-        GrantError::Agent { .. } => Answer::NotYours,
-        GrantError::FarEnd(_) | GrantError::Edge { .. } | GrantError::NoEdge(_) => Answer::NotGranted,
+impl From<GrantError> for Answer {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::TooLong(_) | GrantError::Malformed | GrantError::Signature => Self::BadGrant,
+            GrantError::Expired { .. } | GrantError::NotYetValid { .. } => Self::Expired,
+            GrantError::Agent { .. } => Self::NotYours,
+            GrantError::FarEnd(_) | GrantError::Edge { .. } | GrantError::NoEdge(_) => Self::NotGranted,
+        }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | kind | after the header | direction |
 //! |---|---|---|
-//! | 0x22 media | 1 B: bits 0–5 DSCP (0: not known), bits 6–7 part (0 whole, 1 first half, 2 second); the media | both |
+//! | 0x22 media | 2 B the sender's incarnation; 1 B: bits 0–5 DSCP (0: not known), bits 6–7 part (0 whole, 1 first half, 2 second); the media | both |
 //! | 0x23 open | 2 B local port at the far agent (0: the far end is no agent), 2 B length, the signed grant | out |
 //! | 0x24 answer | 1 B: [`Answer`] | back |
 //! | 0x25 switch | nothing: media's next number, by another route | both |
@@ -24,6 +24,8 @@ use super::grant::MAX_GRANT;
 pub const MAX_MEDIA: usize = 2_200;
 /// The longest routed header: three edges and a far agent.
 pub const MAX_HEADER: usize = 30 + 2 * Route::MAX_EDGES + 8;
+/// What stands between the header and the media, in bytes.
+pub const HEAD: usize = 3;
 
 const PART_SHIFT: u8 = 6;
 const DSCP: u8 = 0b0011_1111;
@@ -114,6 +116,8 @@ pub enum MediaError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Media<'a> {
     pub header: RouteHeader,
+    /// Numbers count from 0 anew under another one: the sender restarted, or is another exit.
+    pub incarnation: u16,
     pub dscp: u8,
     pub part: Part,
     pub media: &'a [u8],
@@ -129,15 +133,16 @@ impl<'a> Media<'a> {
             Part::First => 1,
             Part::Second => 2,
         };
+        out.extend_from_slice(&self.incarnation.to_be_bytes());
         out.push(self.dscp & DSCP | part << PART_SHIFT);
         out.extend_from_slice(self.media);
     }
 
     pub fn parse(datagram: &'a [u8]) -> Result<Self, MediaError> {
         let (header, len) = RouteHeader::parse(datagram)?;
-        let (&head, media) = datagram
+        let (&[high, low, head], media) = datagram
             .get(len..)
-            .and_then(<[u8]>::split_first)
+            .and_then(<[u8]>::split_first_chunk::<HEAD>)
             .ok_or(MediaError::Truncated)?;
         if media.len() > MAX_MEDIA {
             return Err(MediaError::TooLong(media.len()));
@@ -150,6 +155,7 @@ impl<'a> Media<'a> {
         };
         Ok(Self {
             header,
+            incarnation: u16::from_be_bytes([high, low]),
             dscp: head & DSCP,
             part,
             media,
@@ -164,7 +170,7 @@ impl<'a> Media<'a> {
         let (first, second) = self.media.split_at(self.media.len().div_ceil(2));
         Ok(
             [(Part::First, first), (Part::Second, second)].map(|(part, media)| {
-                let mut out = Vec::with_capacity(MAX_HEADER + 1 + media.len());
+                let mut out = Vec::with_capacity(MAX_HEADER + HEAD + media.len());
                 Self { part, media, ..*self }.write(&mut out);
                 out
             }),
@@ -245,10 +251,12 @@ pub enum Answer {
     TooMany = 11,
     /// No socket could be opened.
     NoSocket = 12,
+    /// The edge gives its flows away and takes no new ones.
+    Draining = 13,
 }
 
 impl Answer {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Carried,
         Self::Unknown,
         Self::BadGrant,
@@ -262,6 +270,7 @@ impl Answer {
         Self::AddressRefused,
         Self::TooMany,
         Self::NoSocket,
+        Self::Draining,
     ];
 
     /// One sentence for people.
@@ -280,6 +289,7 @@ impl Answer {
             Self::AddressRefused => "the target's address is one that edges do not send to",
             Self::TooMany => "too many flows",
             Self::NoSocket => "the edge could not open a socket",
+            Self::Draining => "the edge is draining",
         }
     }
 
@@ -323,6 +333,7 @@ mod tests {
         for len in [0, 1, 2, 1_201, MAX_MEDIA] {
             let media = Media {
                 header: header(Kind::Media),
+                incarnation: 513,
                 dscp: 46,
                 part: Part::Whole,
                 media: &bytes[..len],
@@ -339,7 +350,7 @@ mod tests {
             assert!(
                 halves
                     .iter()
-                    .all(|half| MAX_HEADER + 1 + half.media.len() <= 1_162)
+                    .all(|half| MAX_HEADER + HEAD + half.media.len() <= 1_162)
             );
         }
     }
@@ -349,7 +360,7 @@ mod tests {
         let mut out = Vec::new();
         header(Kind::Media).write(&mut out);
         assert_eq!(Media::parse(&out), Err(MediaError::Truncated), "no head");
-        out.push(3 << PART_SHIFT);
+        out.extend_from_slice(&[0, 0, 3 << PART_SHIFT]);
         assert_eq!(Media::parse(&out), Err(MediaError::BadPart));
         let last = out.len() - 1;
         out[last] = 0;
@@ -387,6 +398,6 @@ mod tests {
             assert!(!answer.text().is_empty());
         }
         *out.last_mut().unwrap() = Answer::ALL.len() as u8;
-        assert_eq!(Answer::parse(&out), Err(MediaError::UnknownAnswer(13)));
+        assert_eq!(Answer::parse(&out), Err(MediaError::UnknownAnswer(14)));
     }
 }

@@ -93,7 +93,7 @@ impl Talk {
         let answers = PlainSocket::bind(&there, (Ipv4Addr::LOCALHOST, port).into())?;
         let socket = PlainSocket::bind(&here, (Ipv4Addr::LOCALHOST, 0).into())?;
         let begun = here.clock().mono();
-        tokio::spawn(answer(answers, Arc::clone(&book), stop.clone()));
+        tokio::spawn(answer(there, answers, Arc::clone(&book), stop.clone()));
         let talking = talk(
             here,
             socket,
@@ -163,13 +163,12 @@ async fn talk(
         let next = clock::sleep(clock, every);
         tokio::pin!(next);
         loop {
-            let received = tokio::select! {
+            let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = socket.receive() => received,
+                batch = socket.next(clock) => batch,
                 () = &mut next => break,
             };
-            let Ok(batch) = received else { return };
             let now = clock.mono();
             for seq in socket.packets(batch).filter_map(number) {
                 if let Some(sent) = lock(&book).get_mut(&seq) {
@@ -181,14 +180,13 @@ async fn talk(
     }
 }
 
-async fn answer(mut socket: PlainSocket, book: Book, stop: CancellationToken) {
+async fn answer(host: SimHost, mut socket: PlainSocket, book: Book, stop: CancellationToken) {
     loop {
-        let received = tokio::select! {
+        let batch = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            received = socket.receive() => received,
+            batch = socket.next(host.clock()) => batch,
         };
-        let Ok(batch) = received else { return };
         for packet in socket.packets(batch) {
             let mut book = lock(&book);
             if let Some(sent) = number(packet).and_then(|seq| book.get_mut(&seq)) {

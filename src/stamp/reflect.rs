@@ -15,15 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Civil, StampKey, mode};
 use crate::{
-    clock::{self, Clock},
+    clock::Clock,
     machine::Machine,
     transport::{BindError, PlainSocket},
 };
 
 /// How often refusals are told, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// After an error of the socket, so that one that stays does not take the processor.
-const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// What is answered, and to whom.
 #[derive(Debug, Clone)]
@@ -122,20 +120,12 @@ impl Reflecting {
     async fn run(mut self, stop: CancellationToken) {
         let mut answers = Vec::new();
         loop {
-            let received = tokio::select! {
+            let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = self.socket.receive() => received,
+                batch = self.socket.next(&*self.clock) => batch,
             };
             let now = self.clock.mono();
-            let batch = match received {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::debug!(%error, "the STAMP socket fails");
-                    clock::sleep(&*self.clock, AFTER_ERROR).await;
-                    continue;
-                }
-            };
             self.civil.follow(now, self.clock.wall());
             let mode = mode(self.key.as_ref());
             let mut reflector = self.reflector.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,14 +5,18 @@ use std::{
     io::{self, IoSliceMut},
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use quinn::udp::{RecvMeta, Transmit};
 
 use super::{BindError, DatagramSocket, Network};
+use crate::clock::{self, Clock};
 
 /// The system may hand over several packets of one sender at once, as much as one UDP packet can hold.
 const BUFFER: usize = 65_536;
+/// After an error of a socket.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
 
 /// A UDP socket, answered from the address that was asked.
 #[derive(Debug)]
@@ -61,6 +65,20 @@ impl PlainSocket {
         })
     }
 
+    /// The next packets, however often the socket fails before. Cancel-safe. An error that stays does not take the
+    /// processor.
+    pub async fn next(&mut self, clock: &dyn Clock) -> Batch {
+        loop {
+            match self.receive().await {
+                Ok(batch) => return batch,
+                Err(error) => {
+                    tracing::debug!(%error, "a UDP socket fails");
+                    clock::sleep(clock, AFTER_ERROR).await;
+                }
+            }
+        }
+    }
+
     /// The packets of the batch that was received last.
     pub fn packets(&self, batch: Batch) -> impl Iterator<Item = &[u8]> {
         let bytes = self.buffer.get(..batch.len).unwrap_or_default();
@@ -104,4 +122,23 @@ fn send(socket: &dyn DatagramSocket, to: SocketAddr, from: Option<IpAddr>, packe
         src_ip: from,
     });
     sent.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{identity::system_rng, machine::Machine};
+
+    #[tokio::test]
+    async fn a_new_socket_sends_at_once() {
+        let machine = Machine::system(rand::RngExt::random(&mut system_rng()));
+        let target = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = target.local_addr().unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        // Nothing is awaited in between.
+        for _ in 0..20 {
+            let socket = PlainSocket::bind(&*machine.network, any).unwrap();
+            assert!(socket.send(to, None, b"now"));
+        }
+    }
 }

@@ -18,6 +18,12 @@ use quinn::udp::{RecvMeta, Transmit};
 
 use super::network::DatagramSocket;
 
+/// What a packet with one datagram has around it: QUIC's short header, packet number and tag, and the frame's
+/// head, in bytes.
+pub const PACKET: u64 = 30;
+/// A packet with an acknowledgement alone, and its ranges, in bytes.
+pub const ACKNOWLEDGEMENT: u64 = 42;
+
 /// IPv4 or IPv6 and UDP headers, in bytes.
 pub fn header(peer: IpAddr) -> u64 {
     match peer.to_canonical() {

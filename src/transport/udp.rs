@@ -4,6 +4,7 @@
 //! stamps, and are dressed as 0.5's.
 
 use std::{
+    cell::Cell,
     io::{self, IoSliceMut},
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
@@ -193,10 +194,17 @@ impl AsyncUdpSocket for UdpSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let sent = self.io.try_io(Interest::WRITABLE, || {
+        let asked = Cell::new(false);
+        let send = || {
+            asked.set(true);
             self.log_sent(transmit);
             self.state.try_send((&self.io).into(), &dressed(transmit))
-        });
+        };
+        let mut sent = self.io.try_io(Interest::WRITABLE, send);
+        if !asked.get() {
+            // The runtime knows nothing of a new socket yet: the system does.
+            sent = send();
+        }
         match sent {
             // An error here would end the connection, though the next send may well work.
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => {

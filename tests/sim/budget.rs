@@ -5,7 +5,7 @@ use std::time::Duration;
 use corridor::{
     agent::AgentReport,
     sim::{AgentSpec, EdgeSpec, World, WorldSpec},
-    store::records::{BudgetOn, Protect, Role},
+    store::records::Role,
 };
 
 const EDGES: [&str; 3] = ["fra", "ams", "sin"];
@@ -165,19 +165,8 @@ fn a_class_of_two_stays_in_the_budget_at_full_rates() {
     in_virtual_time(async {
         let world = world_of(&["agent", "peer"], |_| {}).await;
         tokio::time::sleep(Duration::from_secs(30)).await;
-        let class = corridor::controller::NewClass {
-            id: "math".to_owned(),
-            participants: vec![
-                ("agent".to_owned(), Role::Teacher),
-                ("peer".to_owned(), Role::Student),
-            ],
-            target: None,
-            budget: None,
-            budget_on: BudgetOn::RoundTrip,
-            protect: Protect::Off,
-            start: None,
-            end: None,
-        };
+        let participants = vec![("agent".into(), Role::Teacher), ("peer".into(), Role::Student)];
+        let class = corridor::controller::NewClass::new("math", participants);
         world.controller().unwrap().create_class(class).await.unwrap();
         tokio::time::sleep(Duration::from_secs(300)).await;
         let from = carried(&world);

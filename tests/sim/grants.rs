@@ -6,7 +6,7 @@ use corridor::{
     controller::NewClass,
     media::grant::Grant,
     sim::{AgentSpec, ClockSpec, EdgeSpec, World, WorldSpec},
-    store::records::{BudgetOn, GrantRecord, Protect, Role},
+    store::records::{GrantRecord, Role},
 };
 
 const EDGES: [&str; 2] = ["fra", "ams"];
@@ -52,16 +52,8 @@ fn all_refused(world: &World, grants: &[GrantRecord]) -> bool {
 fn grants_of_a_class_verify_and_are_refused_once_it_is_over() {
     let test = async {
         let mut world = world().await;
-        let class = NewClass {
-            id: "math-1".into(),
-            participants: vec![("t1".into(), Role::Teacher), ("s1".into(), Role::Student)],
-            target: None,
-            budget: None,
-            budget_on: BudgetOn::RoundTrip,
-            protect: Protect::Off,
-            start: None,
-            end: None,
-        };
+        let participants = vec![("t1".into(), Role::Teacher), ("s1".into(), Role::Student)];
+        let class = NewClass::new("math-1", participants);
         world.controller().unwrap().create_class(class).await.unwrap();
         pause(30).await;
         let given = kept(&world).await;

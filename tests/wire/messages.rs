@@ -386,6 +386,7 @@ fn from_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>), route: Route
             route_interval_ms: 100,
             candidate_interval_ms: 500,
             site_share_bps: 0,
+            version: 0,
         },
     );
     let shared = Settings {
@@ -393,6 +394,11 @@ fn from_the_controller(with: &mut dyn FnMut(&'static str, Vec<u8>), route: Route
         ..settings
     };
     check(with, "Settings.shared", shared);
+    let versioned = Settings {
+        version: 1_800_000_000_000_000,
+        ..settings
+    };
+    check(with, "Settings.versioned", versioned);
     for (name, body) in [
         ("FromController.attached", Body::Attached(attached)),
         ("FromController.report_ack", Body::ReportAck(ack)),

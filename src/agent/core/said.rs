@@ -41,6 +41,10 @@ impl Core {
     }
 
     pub(super) fn controller_said(&mut self, body: from_controller::Body, now: Now) {
+        if !self.newest.take(&body) {
+            self.counters.outdated += 1;
+            return;
+        }
         match body {
             from_controller::Body::Attached(_) => {
                 self.reports.attached = true;

@@ -7,7 +7,7 @@ use crate::{
     controller::{NewClass, edges::Connection},
     identity::Ca,
     route::directions::NoClocks,
-    store::records::{AgentRecord, EdgeRecord, Protect, Role},
+    store::records::{AgentRecord, EdgeRecord, Role},
 };
 
 const AGENTS: [(u64, &str, Role); 2] = [(7, "teacher", Role::Teacher), (8, "student", Role::Student)];
@@ -58,16 +58,8 @@ fn edges(connected: &[u16]) -> Edges {
 
 fn classes() -> Classes {
     let mut classes = Classes::default();
-    let class = NewClass {
-        id: "c".into(),
-        participants: AGENTS.map(|(_, subject, role)| (subject.to_owned(), role)).into(),
-        target: None,
-        budget: None,
-        budget_on: BudgetOn::RoundTrip,
-        protect: Protect::Off,
-        start: None,
-        end: None,
-    };
+    let participants = AGENTS.map(|(_, subject, role)| (subject.to_owned(), role));
+    let class = NewClass::new("c", participants.into());
     classes.create(Wall::from_secs(1), class).unwrap();
     classes
 }
@@ -84,7 +76,7 @@ fn settings() -> Settings {
 }
 
 /// As an agent is told it, without a grant.
-fn told(planner: &Planner, agent: AgentId, edges: &Edges) -> proto::Plans {
+fn told(planner: &Planner, agent: AgentId, edges: &Edges) -> Vec<proto::Plan> {
     let ca = Ca::ephemeral(Wall::from_secs(1), &mut StdRng::seed_from_u64(1)).unwrap();
     let grants = Grants::restore(ca.into(), 1, Vec::new(), Wall::from_secs(1), Mono::ZERO);
     let beside = Beside {
@@ -93,7 +85,7 @@ fn told(planner: &Planner, agent: AgentId, edges: &Edges) -> proto::Plans {
         classes: &classes(),
         grants: &grants,
     };
-    planner.plans_of(agent, beside)
+    planner.plans_of(agent, beside).collect()
 }
 
 /// A link that agents 7 and 8 have to edge `id`, measured now.
@@ -150,7 +142,7 @@ fn a_restored_plan_stands_until_edges_had_time_to_come_back() {
 
     // The other edge is back first, and is measured.
     let mut planner = Planner::restore(&settings(), records, Mono::from_millis(0));
-    assert_eq!(told(&planner, AgentId(8), &edges(&[])).plans.len(), 1);
+    assert_eq!(told(&planner, AgentId(8), &edges(&[])).len(), 1);
     measured(&mut planner, 2, at(1_000));
     let settle = i64::try_from(SETTLE.as_millis()).unwrap();
     let unheard = i64::try_from(SETTLE_UNHEARD.as_millis()).unwrap();

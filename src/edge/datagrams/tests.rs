@@ -193,7 +193,7 @@ mod media {
     }
 
     fn packet(route: &[u16], far: Option<AgentId>) -> Vec<u8> {
-        End::default()
+        End::new(1)
             .wrap(header(Kind::Media, route, far), b"voice", at(0))
             .unwrap()
     }
@@ -256,16 +256,71 @@ mod media {
         assert_eq!(refused(open(&[1, 4], Some(PEER), b"good")), Answer::NotGranted);
         assert_eq!(refused(open(&[1, 2], None, b"good")), Answer::NotGranted);
         assert_eq!((edge.gate.counts.refused, edge.gate.counts.unknown), (3, 1));
+        assert_eq!(edge.counters.refusals_told, 4);
         // Nobody opens flows in another's name, or in the middle of a route.
         let mut others = open(&[1, 2], Some(PEER), b"good");
         let refusal = edge.handle(Sender::Agent(PEER), &mut others, at(1), || at(1));
         assert_eq!(refusal, Err(Refusal::Forged(Sender::Agent(PEER))));
         // The peer answers what was opened, and nothing else.
         let back = header(Kind::Media, &[1], Some(PEER)).back(Kind::Media as u8);
-        let mut back = End::default().wrap(back, b"voice", at(1)).unwrap();
+        let mut back = End::new(1).wrap(back, b"voice", at(1)).unwrap();
         let refusal = edge.handle(Sender::Agent(PEER), &mut back, at(1), || at(1));
         assert_eq!(refusal, Err(Refusal::NotCarried(Answer::Unknown)));
         assert_eq!(edge.counters.not_granted, 1);
+    }
+
+    #[test]
+    fn an_edge_that_drains_keeps_its_flows_and_takes_no_more() {
+        let mut edge = carrying(1, FarEnd::Agent(PEER));
+        let from = Sender::Agent(ORIGIN);
+        let mut datagram = open(&[1], Some(PEER), b"good");
+        assert_eq!(
+            edge.handle(from, &mut datagram, at(1), || at(1)),
+            Ok(Verdict::ToAgent(PEER))
+        );
+        edge.draining = true;
+        let mut again = open(&[1], Some(PEER), b"good");
+        let kept = [&mut again, &mut packet(&[1], Some(PEER))]
+            .map(|datagram| edge.handle(from, datagram, at(2), || at(2)));
+        assert_eq!(kept, [Ok(Verdict::ToAgent(PEER)), Ok(Verdict::ToAgent(PEER))]);
+        let other = Open {
+            header: RouteHeader {
+                flow: 8,
+                ..header(Kind::Open, &[1], Some(PEER))
+            },
+            port: 5,
+            grant: b"good",
+        };
+        other.write(&mut datagram);
+        assert_eq!(
+            edge.handle(from, &mut datagram, at(3), || at(3)),
+            Ok(Verdict::Reply)
+        );
+        assert_eq!(Answer::parse(&datagram).unwrap().1, Answer::Draining);
+        assert_eq!(edge.counters.refused(), 1);
+    }
+
+    #[test]
+    fn a_far_agent_answers_openings_of_its_own_flows_only() {
+        let mut edge = carrying(1, FarEnd::Agent(PEER));
+        let answer = || {
+            let mut datagram = Vec::new();
+            let out = header(Kind::Open, &[1], Some(PEER));
+            Answer::Carried.write(&out.back(Kind::Answer as u8), &mut datagram);
+            datagram
+        };
+        let from = Sender::Agent(PEER);
+        let refused = edge.handle(from, &mut answer(), at(1), || at(1));
+        assert_eq!(refused, Err(Refusal::Unasked), "nobody asked");
+        let mut opening = open(&[1], Some(PEER), b"good");
+        edge.handle(Sender::Agent(ORIGIN), &mut opening, at(1), || at(1))
+            .unwrap();
+        let passed = edge.handle(from, &mut answer(), at(1), || at(1));
+        assert_eq!(passed, Ok(Verdict::ToAgent(ORIGIN)));
+        let mut longer = answer();
+        longer.push(0);
+        let refused = edge.handle(from, &mut longer, at(1), || at(1));
+        assert_eq!(refused, Err(Refusal::Media(MediaError::Truncated)));
     }
 
     #[test]

@@ -214,7 +214,11 @@ fn it_is_for_one_agent_one_far_end_and_the_edges_it_names() {
     let (grant, id) = (grant(), GrantId(7));
     let route = |edges: &[u16]| Route::new(&edges.iter().map(|&n| e(n)).collect::<Vec<_>>()).unwrap();
     let (me, peer) = (AgentId(9), FarEnd::Agent(AgentId(8)));
-    let allowed = |agent, edges: &[u16], far: &FarEnd| grant.allows(agent, &route(edges), far, NOW);
+    let allowed = |agent, edges: &[u16], far: &FarEnd| {
+        grant.check_agent(agent)?;
+        grant.check_far_end(far)?;
+        grant.check_route(&route(edges))
+    };
     for edges in [&[1][..], &[300, 1], &[2, 300, 1]] {
         assert_eq!(allowed(me, edges, &peer), Ok(()));
     }
@@ -230,11 +234,11 @@ fn it_is_for_one_agent_one_far_end_and_the_edges_it_names() {
     }
     let hub = FarEnd::Hub(e(2));
     let meets = Grant {
-        far: hub.clone(),
+        far: hub,
         ..grant.clone()
     };
-    assert_eq!(meets.allows(me, &route(&[1, 2]), &hub, NOW), Ok(()));
-    let past = meets.allows(me, &route(&[2, 1]), &hub, NOW);
+    assert_eq!(meets.check_route(&route(&[1, 2])), Ok(()));
+    let past = meets.check_route(&route(&[2, 1]));
     assert_eq!(past, Err(GrantError::FarEnd(id)), "it does not end there");
     assert_eq!(grant.check_edge(e(300)), Ok(()));
 }

@@ -200,6 +200,40 @@ fn a_route_that_is_not_open_is_not_taken() {
 }
 
 #[test]
+fn a_refused_route_is_asked_at_once_with_a_new_grant() {
+    let mut world = World::new(leg(&[&[1]], 0));
+    world.packet(b"a");
+    world.answer(1, Answer::Expired);
+    world.origin.set_legs(vec![leg(&[&[1]], 0)], at(10));
+    assert_eq!(world.kinds(), [], "the same again");
+    let renewed = Leg {
+        grant: vec![8; 100],
+        ..leg(&[&[1]], 0)
+    };
+    world.origin.set_legs(vec![renewed.clone()], at(20));
+    let sent = world.sent();
+    let grants: Vec<_> = sent
+        .iter()
+        .map(|(_, open)| Open::parse(open).unwrap().grant)
+        .collect();
+    assert_eq!(grants, [&[8; 100][..]]);
+    world.origin.set_legs(vec![renewed], at(30));
+    assert_eq!(world.kinds(), []);
+}
+
+#[test]
+fn a_far_agent_that_is_away_is_asked_on_as_if_nobody_had_answered() {
+    let mut world = World::new(leg(&[&[1]], 0));
+    world.packet(b"a");
+    world.answer(1, Answer::FarAway);
+    assert_eq!(world.state().refused, []);
+    world.origin.handle_timeout(at(200));
+    world.now = at(200);
+    world.answer(1, Answer::Carried);
+    assert_eq!(world.media(), [(1, 0, b"a".to_vec())]);
+}
+
+#[test]
 fn an_edge_that_has_forgotten_the_flow_is_asked_at_once() {
     let mut world = World::all_carried(&[&[1]], 0);
     world.packet(b"b");
@@ -248,7 +282,7 @@ fn what_comes_back_is_delivered_once_to_whoever_sent() {
         index: 0,
         ..out.back(Kind::Media as u8)
     };
-    let datagram = End::default().wrap(back, b"yes", at(0)).unwrap();
+    let datagram = End::new(1).wrap(back, b"yes", at(0)).unwrap();
     world.origin.datagram(&datagram, at(10));
     world.origin.datagram(&datagram, at(11));
     let delivered = Output::Deliver {

@@ -234,15 +234,13 @@ async fn act(world: &mut World, action: &Do, shapes: &Shapes) -> Result<(), Scen
         slow(world, every.0).await?;
     }
     if let Some(class) = &action.create {
+        let participants = class.who.iter().map(|(s, r)| (s.clone(), *r)).collect();
         let new = NewClass {
-            id: class.id.clone(),
-            participants: class.who.iter().map(|(s, r)| (s.clone(), *r)).collect(),
             target: class.target.clone(),
             budget: class.budget.map(|b| b.0),
             budget_on: class.budget_on,
             protect: class.protect,
-            start: None,
-            end: None,
+            ..NewClass::new(&class.id, participants)
         };
         world.controller()?.create_class(new).await?;
     }

@@ -18,7 +18,7 @@ fn header(kind: Kind) -> RouteHeader {
 }
 
 fn packet() -> Vec<u8> {
-    End::default()
+    End::new(1)
         .wrap(header(Kind::Media), b"voice", Mono::ZERO)
         .unwrap()
 }

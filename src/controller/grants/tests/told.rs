@@ -120,14 +120,12 @@ impl School {
 
     fn create(&mut self, end: Option<i64>, s: i64) {
         let class = NewClass {
-            id: CLASS.into(),
-            participants: vec![("t1".into(), Role::Teacher), ("s1".into(), Role::Student)],
-            target: None,
-            budget: None,
-            budget_on: BudgetOn::RoundTrip,
             protect: Protect::AtRisk,
-            start: None,
             end: end.map(at),
+            ..NewClass::new(
+                CLASS,
+                vec![("t1".into(), Role::Teacher), ("s1".into(), Role::Student)],
+            )
         };
         self.core.create_class(class, now(s)).unwrap();
         self.listen();
@@ -196,10 +194,9 @@ fn a_plan_comes_with_what_its_agent_needs_to_have_media_carried() {
             .iter()
             .map(|r| crate::reporting::route_from(r).unwrap());
         for route in routes {
-            assert_eq!(grant.allows(me, &route, &grant.far, at(1)), Ok(()));
-            let others = grant.allows(peer, &route, &grant.far, at(1));
-            assert!(matches!(others, Err(GrantError::Agent { .. })));
+            assert_eq!(grant.check_route(&route), Ok(()));
         }
+        assert_eq!((grant.agent, grant.check_time(at(1))), (me, Ok(())));
         assert_eq!(grant.until, at(2_700 + 4 * 3_600));
         assert_eq!(grant.rate_kbps, config::MEDIA_KBPS);
     }

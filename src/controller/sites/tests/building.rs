@@ -21,7 +21,7 @@ use crate::{
     },
     identity::Ca,
     proto::{self, controller_to_edge, to_controller},
-    store::records::{AgentRecord, BudgetOn, EdgeRecord, Protect, Role},
+    store::records::{AgentRecord, EdgeRecord, Role},
 };
 
 const PUPILS: u64 = 300;
@@ -82,19 +82,11 @@ fn school() -> Core {
         attach(&mut core, n, 1);
     }
     for pair in 0..PUPILS / 2 {
-        let class = NewClass {
-            id: format!("class-{pair}"),
-            participants: vec![
-                (subject(2 * pair + 1), Role::Teacher),
-                (subject(2 * pair + 2), Role::Student),
-            ],
-            target: None,
-            budget: None,
-            budget_on: BudgetOn::RoundTrip,
-            protect: Protect::Off,
-            start: None,
-            end: None,
-        };
+        let participants = vec![
+            (subject(2 * pair + 1), Role::Teacher),
+            (subject(2 * pair + 2), Role::Student),
+        ];
+        let class = NewClass::new(format!("class-{pair}"), participants);
         core.create_class(class, at(1)).unwrap();
     }
     core
