@@ -36,5 +36,5 @@ pub use self::core::Settings;
 pub use carrying::{Forward, MAX_FORWARDS};
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
 pub use shown::shown_data;
-pub use status::{AgentReport, MediaReport};
+pub use status::{AgentReport, FlowReport, MediaReport};
 pub use surroundings::{Look, Watch};
