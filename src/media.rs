@@ -21,6 +21,7 @@ pub mod grant;
 mod join;
 pub mod liveness;
 pub mod origin;
+pub mod receipts;
 mod received;
 pub mod warrants;
 pub mod wire;

@@ -21,6 +21,7 @@ pub mod defaults;
 pub mod directions;
 pub mod engine;
 pub mod estimate;
+mod fates;
 pub mod health;
 pub mod hold_down;
 pub mod hub;
@@ -37,6 +38,7 @@ use std::fmt;
 use corridor_probes::{AgentId, EdgeId};
 use serde::{Deserialize, Serialize};
 
+pub use fates::{Fate, Fates};
 pub use reason::{Cause, Figures, NoDisjoint, NoRoute, Reason};
 
 /// What a leg's route leads to.

@@ -45,7 +45,7 @@ mod tests;
 mod traffic;
 mod udp;
 
-pub use breaker::{Breaker, BreakerInterval};
+pub use breaker::{Breaker, BreakerInterval, TRICKLE_BPS};
 pub use bucket::{StreamBucket, StreamRate, TokenBucket};
 pub use close::{CloseCode, Closed};
 pub use config::Kind;

@@ -8,7 +8,7 @@ use corridor::{
         far::{Down, Far},
         gate::FlowKey,
         origin::{self, Leg, Origin, Output, To},
-        wire::{Answer, Kind, MAX_MEDIA, Media, Open, Part, Word},
+        wire::{Answer, Kind, MAX_MEDIA, Media, Open, Part, Receipt, Word},
     },
     store::records::Protect,
 };
@@ -45,6 +45,10 @@ pub fn media_datagrams(data: &[u8]) {
     }
     if let Ok((header, answer)) = Answer::parse(data) {
         answer.write(&header, &mut out);
+        assert_eq!(out, data);
+    }
+    if let Ok(receipt) = Receipt::parse(data) {
+        receipt.write(&mut out);
         assert_eq!(out, data);
     }
     if let Some(word) = Word::of(data) {
@@ -88,8 +92,13 @@ pub fn media_ends(data: &[u8]) {
                     if what >= 128 && !far.keep(&media.header, now) {
                         far.open(&media.header, 1, now);
                     }
-                    if let Ok(Some(packet)) = far.media(&media, now) {
-                        assert!(packet.len() <= 2 * MAX_MEDIA);
+                    if let Ok(came) = far.media(&media, now) {
+                        assert!(came.packet.is_none_or(|packet| packet.len() <= 2 * MAX_MEDIA));
+                        if let Some((next, receipt)) = came.receipt {
+                            let receipt = Receipt::parse(&receipt).expect("a receipt");
+                            assert_eq!(receipt.header.next(), Some(next));
+                            assert_eq!(receipt.said.has(receipt.said.newest), Some(true));
+                        }
                     }
                     let key = FlowKey::of(&media.header);
                     for (next, datagram) in far.answer(key, b"yes", now) {
@@ -148,6 +157,7 @@ fn legs(input: &mut Input<'_>) -> Vec<Leg> {
         routes,
         in_use,
         grant: vec![1; usize::from(kind)],
+        rate_kbps: u32::from(kind) * 10,
         protect: if kind >= 128 {
             Protect::Always
         } else {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use corridor_probes::{
-    AgentId, EdgeId, Mono,
+    AgentId, EdgeId, Mono, Route,
     tiers::Bytes,
     wire::{AgentStep, Direction, NextStep, RouteHeader},
 };
@@ -30,7 +30,7 @@ use crate::{
         origin::{FlowState, Leg, Origin, Output, To},
         wire::{Answer, Kind, Media, MediaError, Open, Word},
     },
-    route::FarEnd,
+    route::{FarEnd, Fates},
     transport::{self, ACKNOWLEDGEMENT, BindError, Connection, PACKET, PlainSender, PlainSocket},
 };
 
@@ -376,6 +376,11 @@ impl Carrying {
         self.changed.notify_one();
     }
 
+    /// What became of packets of flows that begin here since this was last asked, by class and route.
+    pub fn take_fates(&self) -> BTreeMap<(String, Route), Fates> {
+        self.state().origin.take_fates()
+    }
+
     /// IP bytes that media took of the line so far.
     pub fn line(&self) -> Bytes {
         self.state().line
@@ -439,7 +444,12 @@ impl Carrying {
         let (header, known) = match Kind::of(datagram) {
             Some(Kind::Media) => {
                 let media = Media::parse(datagram)?;
-                (media.header, self.delivery.media(&media, now))
+                let known = self.delivery.media(&media, now).map(|receipt| {
+                    if let Some((next, receipt)) = receipt {
+                        self.carry(next, receipt);
+                    }
+                });
+                (media.header, known)
             }
             Some(Kind::Switch) => {
                 let (header, _) = RouteHeader::parse(datagram)?;
@@ -455,8 +465,8 @@ impl Carrying {
                 self.answer(&open.header, taken.err().unwrap_or(Answer::Carried), now);
                 return Ok(());
             }
-            // Answers go back.
-            Some(Kind::Answer) | None => return Err(MediaError::Truncated),
+            // They go back.
+            Some(Kind::Answer | Kind::Receipt) | None => return Err(MediaError::Truncated),
         };
         if known.is_err() {
             self.answer(&header, Answer::Unknown, now);

@@ -37,6 +37,7 @@ use crate::{
     prober::{GRID, Prober},
     proto::{self, agent_to_edge, edge_to_agent, from_controller, to_controller},
     reporting::{About, Closed, Reporter, Rest},
+    route::Fates,
 };
 pub use around::Looked;
 use first_look::FirstLooks;
@@ -412,6 +413,13 @@ impl Core {
     /// The media that is carried from and to this machine, as the next report has it.
     pub fn flows(&mut self, flows: Vec<proto::Flow>) {
         self.reports.flows = flows;
+    }
+
+    /// What became of media's packets since the last time.
+    pub fn media(&mut self, fates: BTreeMap<(String, Route), Fates>) {
+        for ((class, route), fates) in fates {
+            self.legs.media(&class, route, fates);
+        }
     }
 
     /// These edges, and no others, leave unanswered what media asks of them.

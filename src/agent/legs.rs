@@ -8,11 +8,10 @@ use std::{
 use corridor_probes::{AgentId, EdgeId, Mono, Route, Wall};
 use serde_json::{Value, json};
 
-use super::outcomes::Outcomes;
-
 use super::{
     core::Key,
     edges::{Edge, Edges},
+    outcomes::Outcomes,
 };
 use crate::{
     media::origin,
@@ -20,6 +19,7 @@ use crate::{
     proto::{self, far_end},
     reporting::{About, route_from, route_message},
     route::{
+        Fates,
         defaults::SILENT_STEPS,
         live::{AccessOutage, LiveChoice, LiveEvent, LivePlan, RouteEvidence, Switch},
     },
@@ -45,6 +45,8 @@ struct Leg {
     far_subject: String,
     /// What edges carry its media for; empty if nothing is granted.
     grant: Vec<u8>,
+    /// As the grant says.
+    rate_kbps: u32,
     protect: Protect,
     /// The primary first.
     routes: Vec<Installed>,
@@ -62,6 +64,8 @@ struct Leg {
 struct Installed {
     route: Route,
     outcomes: Outcomes,
+    /// Since the last step.
+    media: Fates,
 }
 
 /// All legs, by class.
@@ -154,6 +158,7 @@ impl Legs {
                 far_agent: new.far_agent,
                 far_subject: String::new(),
                 grant: Vec::new(),
+                rate_kbps: 0,
                 protect: Protect::Off,
                 routes: Vec::new(),
                 edges: BTreeMap::new(),
@@ -172,6 +177,7 @@ impl Legs {
                 None => Installed {
                     route,
                     outcomes: Outcomes::default(),
+                    media: Fates::default(),
                 },
             })
             .collect();
@@ -179,6 +185,7 @@ impl Legs {
         leg.edges = new.edges;
         leg.far_subject.clone_from(&plan.far_subject);
         leg.grant = plan.grant.to_vec();
+        leg.rate_kbps = rate_kbps(&leg.grant).unwrap_or(0);
         leg.protect = protect(&plan.protect);
         let live = LivePlan {
             version: plan.version,
@@ -249,6 +256,15 @@ impl Legs {
         }
     }
 
+    /// What became of media's packets by a route of a class.
+    pub fn media(&mut self, class: &str, route: Route, fates: Fates) {
+        let leg = self.legs.get_mut(class);
+        let installed = leg.and_then(|leg| leg.routes.iter_mut().find(|r| r.route == route));
+        if let Some(installed) = installed {
+            installed.media = installed.media.and(fates);
+        }
+    }
+
     fn installed(&mut self, id: LegId, route: Route) -> Option<(usize, &mut Installed, &mut LiveChoice)> {
         let leg = self.legs.values_mut().find(|leg| leg.id == id)?;
         let index = leg.routes.iter().position(|r| r.route == route)?;
@@ -306,6 +322,7 @@ impl Legs {
                 routes: leg.routes.iter().map(|installed| installed.route).collect(),
                 in_use: leg.live.in_use()?,
                 grant: leg.grant.clone(),
+                rate_kbps: leg.rate_kbps,
                 protect: leg.protect,
                 at_risk: leg.at_risk,
             })
@@ -442,6 +459,13 @@ impl Leg {
     }
 }
 
+/// What a signed grant allows, whoever signed it: edges judge that.
+fn rate_kbps(signed: &[u8]) -> Option<u32> {
+    let signed: proto::SignedGrant = proto::decode(signed).ok()?;
+    let grant: proto::Grant = proto::decode(&signed.grant).ok()?;
+    Some(grant.rate_kbps)
+}
+
 /// As plans say it; what a newer controller says otherwise is the default.
 fn protect(text: &str) -> Protect {
     match text {
@@ -480,6 +504,7 @@ fn evidence(
             .any(|(from, next)| edges.get(from).is_some_and(|e| e.silent_hops.contains_key(&next))),
         echoed,
         missed,
+        media: std::mem::take(&mut installed.media),
     }
 }
 

@@ -318,6 +318,7 @@ impl Main {
             self.notice_sleep();
             self.send_probes().await;
             let now = self.now();
+            self.core.media(self.carrying.take_fates());
             self.core.handle_timeout(now);
             self.lead_media();
             while let Some(look) = self.core.next_look(now.mono) {

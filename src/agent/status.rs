@@ -95,6 +95,17 @@ pub struct FlowReport {
     pub refused: Vec<(Vec<String>, String)>,
     /// Packets that nothing could be done with: no class leads there, or no route was open in time.
     pub undone: u64,
+    /// Of late, to the far end and back, by its receipts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Packets that are missed at the far end, by the same; nothing is known of what goes twice.
+    pub lost_there: u64,
+    /// Packets that were not sent, because they were more than the grant allows.
+    pub too_fast: u64,
+    /// Packets that were not sent, because the flow kept losing most of what it sent.
+    pub throttled: u64,
+    /// Whether that is so now.
+    pub is_throttled: bool,
     #[serde(flatten)]
     pub counts: Counts,
 }
@@ -237,6 +248,11 @@ pub fn media(core: &Core, shown: Shown) -> MediaReport {
             .map(|(route, why)| (named(route), why.text().to_owned()))
             .collect(),
         undone: flow.undone,
+        rtt_ms: flow.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+        lost_there: flow.lost_there,
+        too_fast: flow.too_fast,
+        throttled: flow.throttled,
+        is_throttled: flow.is_throttled,
         counts: flow.counts,
     });
     let ends = shown.ends.into_iter().map(|end| EndReport {

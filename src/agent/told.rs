@@ -16,6 +16,13 @@ pub fn flows(shown: &Shown, class_with: impl Fn(AgentId) -> Option<String>) -> V
             class: flow.class.clone()?,
             moves: flow.moves,
             undone: flow.undone,
+            rtt_us: flow
+                .rtt
+                .map_or(0, |rtt| u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)),
+            lost_there: flow.lost_there,
+            too_fast: flow.too_fast,
+            throttled: flow.throttled,
+            is_throttled: flow.is_throttled,
             refused: refused.unwrap_or_default().to_owned(),
             ..message(flow.id.0, flow.route, &flow.counts)
         })

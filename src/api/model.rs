@@ -357,6 +357,17 @@ pub struct FlowStatus {
     pub dropped: u64,
     /// Nothing could be done with: no route was open.
     pub undone: u64,
+    /// To the far end and back, of late; of flows that begin here, and where something is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Missed at the far end.
+    pub lost_there: u64,
+    /// Not sent, because it was more than is granted.
+    pub too_fast: u64,
+    /// Not sent, because the flow kept losing most of what it sent.
+    pub throttled: u64,
+    /// Whether that is so now.
+    pub is_throttled: bool,
     /// Copies by a second route.
     pub protecting: u64,
     /// Why a route is not open to it; absent if all are.

@@ -294,6 +294,7 @@ fn show_media(media: &MediaReport) -> Result<(), Failure> {
                 "FLOW FROM",
                 "CLASS",
                 "ROUTE",
+                "RTT MS",
                 "SENT",
                 "GOT",
                 "LOST",
@@ -309,14 +310,21 @@ fn show_media(media: &MediaReport) -> Result<(), Failure> {
                     flow.route
                         .as_deref()
                         .map_or_else(|| "-".to_owned(), output::chain),
+                    output::ms(flow.rtt_ms),
                     flow.counts.sent.to_string(),
                     flow.counts.received.to_string(),
-                    flow.counts.lost.to_string(),
+                    lost(flow.lost_there, flow.counts.lost),
                     flow.counts.repeated.to_string(),
                     flow.moves.to_string(),
                 ]
             }),
         ))?;
+        for flow in media.flows.iter().filter(|flow| flow.is_throttled) {
+            output::line(format!(
+                "{}: held back, because most of what it sends is lost",
+                flow.local
+            ))?;
+        }
         for (flow, (route, why)) in media
             .flows
             .iter()
@@ -349,4 +357,11 @@ fn show_media(media: &MediaReport) -> Result<(), Failure> {
 fn show_data(data: &std::path::Path) -> Result<(), Failure> {
     let shown = crate::agent::shown_data(data).map_err(Failure::Runtime)?;
     output::json(&shown)
+}
+/// Packets lost there and back, in a word or four.
+fn lost(there: u64, back: u64) -> String {
+    match (there, back) {
+        (0, 0) => "0".to_owned(),
+        (there, back) => format!("{there} up {back} down"),
+    }
 }

@@ -253,12 +253,21 @@ fn media(flow: &FlowStatus) -> String {
         .as_deref()
         .map_or_else(|| "no route yet".to_owned(), output::chain);
     let refused = flow.refused.as_ref().map(|why| format!("; {why}"));
+    let rtt = flow
+        .rtt_ms
+        .map(|rtt| format!("{rtt:.1} ms, "))
+        .unwrap_or_default();
+    let held = if flow.is_throttled {
+        "; held back, because most is lost"
+    } else {
+        ""
+    };
     format!(
-        "  media {} by {way}: {} sent, {} received, {} lost, {} moves{}",
+        "  media {} by {way}: {rtt}{} sent, {} received, {} lost, {} moves{held}{}",
         if flow.ends_here { "to here" } else { "from here" },
         flow.sent,
         flow.received,
-        flow.lost,
+        flow.lost + flow.lost_there,
         flow.moves,
         refused.unwrap_or_default()
     )

@@ -268,6 +268,11 @@ impl Core {
                 reordered: flow.reordered,
                 dropped: flow.dropped,
                 undone: flow.undone,
+                rtt_ms: (flow.rtt_us > 0).then(|| f64::from(flow.rtt_us) / 1e3),
+                lost_there: flow.lost_there,
+                too_fast: flow.too_fast,
+                throttled: flow.throttled,
+                is_throttled: flow.is_throttled,
                 protecting: flow.protecting,
                 refused: Some(flow.refused.clone()).filter(|why| !why.is_empty()),
             })

@@ -359,7 +359,7 @@ impl Datagrams {
         datagram: &[u8],
         now: Mono,
     ) -> Result<(), Refusal> {
-        use media::Kind::{Answer as Answers, Media, Open as Opens, Switch};
+        use media::Kind::{Answer as Answers, Media, Open as Opens, Receipt, Switch};
 
         let leaves = header.direction == Direction::Out && !matches!(step, NextStep::Edge(_));
         let stopped = |stopped| match stopped {
@@ -370,7 +370,7 @@ impl Datagrams {
             (Opens, Direction::Out, Sender::Agent(_)) => self.open(datagram, now),
             (Opens, Direction::Out, _) if leaves => self.open(datagram, now),
             (Opens, Direction::Out, _) => Ok(()),
-            (Opens, Direction::Back, _) | (Answers, Direction::Out, _) => {
+            (Opens, Direction::Back, _) | (Answers | Receipt, Direction::Out, _) => {
                 Err(Refusal::Malformed(WireError::UnknownKind(kind as u8)))
             }
             (Answers, Direction::Back, Sender::Agent(far)) => {
@@ -384,12 +384,12 @@ impl Datagrams {
                 .gate
                 .admit(id, header, Way::Out, datagram.len(), now)
                 .map_err(stopped),
-            (Media | Switch, Direction::Back, Sender::Agent(id)) => self
+            (Media | Switch | Receipt, Direction::Back, Sender::Agent(id)) => self
                 .gate
                 .admit(id, header, Way::Back, datagram.len(), now)
                 .map_err(stopped),
             (Media | Switch, _, _) if leaves => self.gate.knows(header, now).map_err(stopped),
-            (Media | Switch | Answers, _, _) => Ok(()),
+            (Media | Switch | Receipt | Answers, _, _) => Ok(()),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     machine::Machine,
     media::{
         delivery::{Carrier as _, Delivery},
+        far::UnknownFlow,
         gate::FlowKey,
         wire::{Answer, Kind, Media, MediaError, Open},
     },
@@ -80,8 +81,12 @@ fn take(shared: &Arc<Shared>, kind: Kind, datagram: &[u8]) -> Result<(), MediaEr
     match kind {
         Kind::Media => {
             let media = Media::parse(datagram)?;
-            if delivery.media(&media, now).is_err() {
-                answer(shared, &media.header, Answer::Unknown);
+            match delivery.media(&media, now) {
+                Ok(None) => {}
+                Ok(Some((next, receipt))) => {
+                    shared.carry(next, receipt);
+                }
+                Err(UnknownFlow) => answer(shared, &media.header, Answer::Unknown),
             }
             shared.flows_now();
         }
@@ -92,8 +97,8 @@ fn take(shared: &Arc<Shared>, kind: Kind, datagram: &[u8]) -> Result<(), MediaEr
             }
         }
         Kind::Open => open(shared, Open::parse(datagram)?.header),
-        // Answers go back, and no way back ends at an edge.
-        Kind::Answer => {}
+        // They go back, and no way back ends at an edge.
+        Kind::Answer | Kind::Receipt => {}
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use rand::{RngExt as _, rngs::StdRng};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    far::{Down, Far, FarState, UnknownFlow},
+    far::{Came, Down, Far, FarState, UnknownFlow},
     gate::FlowKey,
     liveness::Pace,
     wire::{Answer, Media},
@@ -172,13 +172,13 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers what a datagram on its way out brings.
-    pub fn media(&self, media: &Media<'_>, now: Mono) -> Result<(), UnknownFlow> {
+    /// Delivers what a datagram on its way out brings; a receipt may be due, and to whom it goes.
+    pub fn media(&self, media: &Media<'_>, now: Mono) -> Result<Option<(NextStep, Vec<u8>)>, UnknownFlow> {
         let mut state = self.state();
         let State {
             far, outlets, counts, ..
         } = &mut *state;
-        let packet = far
+        let Came { packet, receipt } = far
             .media(media, now)
             .inspect_err(|UnknownFlow| counts.unknown += 1)?;
         let key = FlowKey::of(&media.header);
@@ -190,7 +190,7 @@ impl Delivery {
         if !taken {
             far.dropped(key);
         }
-        Ok(())
+        Ok(receipt)
     }
 
     /// Steps that carry nothing.

@@ -155,6 +155,14 @@ impl End {
         Some(packet)
     }
 
+    /// What has come of one incarnation of the other end.
+    pub fn received(&self, incarnation: u16) -> Option<&Received> {
+        let mut known = self.receiving.iter();
+        known
+            .find(|from| from.incarnation == incarnation)
+            .map(|from| &from.received)
+    }
+
     pub fn expire(&mut self, now: Mono) {
         for from in &mut self.receiving {
             from.join.expire(now);

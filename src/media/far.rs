@@ -18,7 +18,8 @@ use super::{
     gate::{FlowKey, IDLE},
     liveness::Pace,
     origin::REFRESH,
-    wire::{Kind, Media},
+    receipts::Telling,
+    wire::{Kind, Media, Receipt},
 };
 
 #[derive(Debug)]
@@ -32,6 +33,7 @@ struct Flow {
     /// The highest number of the origin that was seen, switches included.
     newest: Option<u32>,
     end: End,
+    telling: Telling,
     /// A packet last came or went.
     used: Mono,
     /// The origin last said anything: it opens its flows again as long as it wants them.
@@ -92,6 +94,7 @@ impl Far {
                 second: None,
                 newest: None,
                 end: End::new(incarnation),
+                telling: Telling::default(),
                 used: now,
                 wanted: now,
                 moves: 0,
@@ -128,15 +131,33 @@ impl Far {
         })
     }
 
-    /// What a datagram on its way out brings; `Err` if its flow is not known here.
-    pub fn media<'m>(&mut self, media: &Media<'m>, now: Mono) -> Result<Option<Cow<'m, [u8]>>, UnknownFlow> {
+    /// What a datagram on its way out brings, and the receipt that is due; `Err` if its flow is not known here.
+    pub fn media<'m>(&mut self, media: &Media<'m>, now: Mono) -> Result<Came<'m>, UnknownFlow> {
         let flow = self
             .flows
             .get_mut(&FlowKey::of(&media.header))
             .ok_or(UnknownFlow)?;
         (flow.used, flow.wanted) = (now, now);
         flow.follow(&media.header, &self.down, now);
-        Ok(flow.end.unwrap(media, now))
+        let packet = flow.end.unwrap(media, now);
+        let (seq, sent_us) = (media.header.seq, media.header.sent_us);
+        let received = flow.end.received(media.incarnation);
+        let said = received
+            .filter(|received| received.is_settled(seq))
+            .and_then(|received| {
+                flow.telling.came(seq, sent_us, now);
+                flow.telling.due(received, now)
+            });
+        let receipt = said.and_then(|said| {
+            let header = RouteHeader {
+                kind: Kind::Receipt as u8,
+                ..flow.back
+            };
+            let mut datagram = Vec::new();
+            Receipt { header, said }.write(&mut datagram);
+            Some((header.next()?, datagram))
+        });
+        Ok(Came { packet, receipt })
     }
 
     /// The origin has moved to another route, though it sends nothing just now.
@@ -222,6 +243,15 @@ impl Flow {
     }
 }
 
+/// What came of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Came<'m> {
+    /// To be delivered.
+    pub packet: Option<Cow<'m, [u8]>>,
+    /// To be sent.
+    pub receipt: Option<(NextStep, Vec<u8>)>,
+}
+
 /// A datagram of a flow that was not opened here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownFlow;
@@ -283,7 +313,7 @@ mod tests {
             part: super::super::wire::Part::Whole,
             media: b"x",
         };
-        far.media(&media, Mono::ZERO).map(|packet| packet.is_some())
+        far.media(&media, Mono::ZERO).map(|came| came.packet.is_some())
     }
 
     fn back(far: &mut Far) -> Vec<(Route, NextStep)> {

@@ -141,7 +141,7 @@ impl Gate {
             rate_kbps,
             until,
             used: now,
-            buckets: [bucket(rate_kbps), bucket(rate_kbps)],
+            buckets: [bucket(rate_kbps, BURST), bucket(rate_kbps, BURST)],
         });
         if entry.rate_kbps != rate_kbps {
             for bucket in &mut entry.buckets {
@@ -262,8 +262,8 @@ impl Gate {
     /// An agent, which has a flow of this rate: the highest counts.
     fn party(&mut self, agent: AgentId, rate_kbps: u32, now: Mono) -> &mut Party {
         let party = self.parties.entry(agent).or_insert_with(|| Party {
-            sends: bucket(0),
-            gets: bucket(0),
+            sends: bucket(0, BURST),
+            gets: bucket(0, BURST),
             rate_kbps: 0,
             // A token is a byte.
             openings: TokenBucket::new(OPENINGS_A_SECOND * 8, OPENINGS_AT_ONCE),
@@ -271,7 +271,7 @@ impl Gate {
         });
         if party.rate_kbps < rate_kbps {
             party.rate_kbps = rate_kbps;
-            (party.sends, party.gets) = (bucket(rate_kbps), bucket(rate_kbps));
+            (party.sends, party.gets) = (bucket(rate_kbps, BURST), bucket(rate_kbps, BURST));
         }
         party.used = now;
         party
@@ -294,8 +294,9 @@ const fn bits(rate_kbps: u32) -> u64 {
     rate_kbps as u64 * 1_000
 }
 
-fn bucket(rate_kbps: u32) -> TokenBucket {
-    let burst = bits(rate_kbps) as f64 / 8.0 * BURST.as_secs_f64();
+/// Lets through so much, and what comes within `burst` at once.
+pub(super) fn bucket(rate_kbps: u32, burst: Duration) -> TokenBucket {
+    let burst = bits(rate_kbps) as f64 / 8.0 * burst.as_secs_f64();
     TokenBucket::new(bits(rate_kbps), burst as usize)
 }
 

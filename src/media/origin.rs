@@ -7,12 +7,13 @@
 //! | carried | goes |
 //! | refused | does not go; asked again after [`REFUSED_AGAIN`] |
 
+mod flow;
+mod to;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, VecDeque},
-    fmt,
     net::SocketAddr,
-    str::FromStr,
     time::Duration,
 };
 
@@ -21,15 +22,21 @@ use corridor_probes::{
     wire::{AgentStep, RouteHeader},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use serde::{Deserialize, Serialize};
 
+use self::flow::{Flow, Opening, Rate};
+pub use self::to::{To, ToError};
 use super::{
     end::{Counts, End},
-    gate::IDLE,
+    gate::{self, IDLE},
     liveness::Pace,
-    wire::{Answer, Kind, Media, Open},
+    receipts::{ComingBack, UnderWay},
+    wire::{Answer, HEAD, Kind, MAX_HEADER, Media, Open, Receipt},
 };
-use crate::store::records::Protect;
+use crate::{
+    route::{Fate, Fates},
+    store::records::Protect,
+    transport::{Breaker, TRICKLE_BPS, TokenBucket},
+};
 
 /// Flows are opened again this often, so that edges that restarted know them and none forgets them.
 pub const REFRESH: Duration = Duration::from_secs(30);
@@ -43,67 +50,16 @@ const EARLY: usize = 64;
 const EARLY_FOR: Duration = Duration::from_millis(500);
 /// Flows of one agent: what edges take, [`super::gate`].
 const MAX_FLOWS: usize = 128;
+/// What may go at once: less than edges take, since packets come closer together than they went.
+const BURST: Duration = Duration::from_millis(400);
+/// What a tripped breaker lets through at once: a packet of the longest.
+const TRICKLE_AT_ONCE: usize = 2_200;
+/// What the breaker counts a packet as, since it judges bytes.
+const PACKET: u64 = 200;
+/// No round trip.
+const TOO_LONG: Duration = Duration::from_secs(60);
 /// A switch is said so often, in case one is lost.
 const SWITCHES: usize = 3;
-
-/// Where local packets are to go.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum To {
-    /// Another agent, which delivers at this port of its machine.
-    Agent { subject: String, port: u16 },
-    /// `host:port`.
-    Target(String),
-}
-
-/// Text that does not say where media is to go.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is neither HOST:PORT nor agent:SUBJECT:PORT")]
-pub struct ToError(String);
-
-impl FromStr for To {
-    type Err = ToError;
-
-    fn from_str(text: &str) -> Result<Self, ToError> {
-        let wrong = || ToError(text.chars().take(300).collect());
-        let (rest, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        if port == 0 || rest.is_empty() || text.contains(char::is_whitespace) {
-            return Err(wrong());
-        }
-        Ok(match rest.strip_prefix("agent:") {
-            Some("") => return Err(wrong()),
-            Some(subject) => Self::Agent {
-                subject: subject.to_owned(),
-                port,
-            },
-            None => Self::Target(text.to_owned()),
-        })
-    }
-}
-
-impl TryFrom<String> for To {
-    type Error = ToError;
-
-    fn try_from(text: String) -> Result<Self, ToError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for To {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Agent { subject, port } => write!(f, "agent:{subject}:{port}"),
-            Self::Target(target) => f.write_str(target),
-        }
-    }
-}
-
-impl From<To> for String {
-    fn from(to: To) -> Self {
-        to.to_string()
-    }
-}
 
 /// A leg, as flows see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +71,8 @@ pub struct Leg {
     pub in_use: Route,
     /// Signed.
     pub grant: Vec<u8>,
+    /// As it says; 0 if it could not be read.
+    pub rate_kbps: u32,
     pub protect: Protect,
     pub at_risk: bool,
 }
@@ -148,50 +106,6 @@ pub enum Output {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u64);
 
-/// How a route stands to a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    Asked { times: u32, next: Mono },
-    Carried { refresh: Mono },
-    Refused { why: Answer, again: Mono },
-}
-
-impl Opening {
-    /// The route is asked at `now`, whatever it answered.
-    const fn ask_at(&mut self, now: Mono) {
-        match self {
-            Self::Asked { next, .. } => *next = now,
-            Self::Carried { refresh } => *refresh = now,
-            Self::Refused { again, .. } => *again = now,
-        }
-    }
-
-    const fn next(self) -> Mono {
-        match self {
-            Self::Asked { next, .. } => next,
-            Self::Carried { refresh } => refresh,
-            Self::Refused { again, .. } => again,
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Flow {
-    forward: u32,
-    local: SocketAddr,
-    /// The leg's class; none while no leg leads there.
-    class: Option<String>,
-    end: End,
-    openings: BTreeMap<Route, Opening>,
-    /// Where the last packet went.
-    route: Option<Route>,
-    moves: u64,
-    early: VecDeque<(Mono, Vec<u8>)>,
-    used: Mono,
-    /// Packets that nothing could be done with, and why the last.
-    undone: u64,
-}
-
 /// One flow, to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlowState {
@@ -205,6 +119,16 @@ pub struct FlowState {
     pub carried: Vec<Route>,
     pub refused: Vec<(Route, Answer)>,
     pub undone: u64,
+    /// Of late, by receipts.
+    pub rtt: Option<Duration>,
+    /// Packets that are missed at the far end, by the same; nothing is known of what goes twice.
+    pub lost_there: u64,
+    /// Packets that were dropped because the flow kept losing most of what it sent.
+    pub throttled: u64,
+    /// Whether that is so now.
+    pub is_throttled: bool,
+    /// Packets beyond what the grant allows.
+    pub too_fast: u64,
     pub counts: Counts,
 }
 
@@ -216,6 +140,10 @@ pub struct Origin {
     legs: BTreeMap<String, Leg>,
     flows: BTreeMap<FlowId, Flow>,
     by_local: BTreeMap<(u32, SocketAddr), FlowId>,
+    /// By class and route, since they were last taken.
+    fates: BTreeMap<(String, Route), Fates>,
+    /// Of all flows together.
+    rate: Rate,
     out: VecDeque<Output>,
     /// Packets of local senders beyond what one agent may have.
     pub too_many: u64,
@@ -233,6 +161,8 @@ impl Origin {
             legs: BTreeMap::new(),
             flows: BTreeMap::new(),
             by_local: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            rate: Rate::default(),
             out: VecDeque::new(),
             too_many: 0,
             unknown: 0,
@@ -311,9 +241,18 @@ impl Origin {
                 Ok((header, answer)) => self.answered(&header, answer, now),
                 Err(_) => self.malformed += 1,
             },
+            Some(Kind::Receipt) => match Receipt::parse(datagram) {
+                Ok(receipt) => self.receipt(&receipt, now),
+                Err(_) => self.malformed += 1,
+            },
             // The far end follows the origin, not the other way round.
             Some(Kind::Switch | Kind::Open) | None => self.unknown += 1,
         }
+    }
+
+    /// What became of packets since this was last asked, by class and route.
+    pub fn take_fates(&mut self) -> BTreeMap<(String, Route), Fates> {
+        std::mem::take(&mut self.fates)
     }
 
     /// Something that was handed to a connection or a socket was not taken.
@@ -377,6 +316,11 @@ impl Origin {
                     })
                     .collect(),
                 undone: flow.undone,
+                rtt: flow.rtt,
+                lost_there: flow.lost_there,
+                throttled: flow.throttled,
+                too_fast: flow.too_fast,
+                is_throttled: flow.breaker.tripped(),
                 counts: flow.end.counts(),
             }
         })
@@ -398,12 +342,22 @@ impl Origin {
                 local,
                 class: None,
                 end,
+                under_way: UnderWay::default(),
+                coming_back: ComingBack::default(),
+                is_twice: false,
+                breaker: Breaker::new(),
+                trickle: TokenBucket::new(TRICKLE_BPS, TRICKLE_AT_ONCE),
+                rate: Rate::default(),
+                rtt: None,
                 openings: BTreeMap::new(),
                 route: None,
                 moves: 0,
                 early: VecDeque::new(),
                 used: now,
                 undone: 0,
+                throttled: 0,
+                too_fast: 0,
+                lost_there: 0,
             },
         );
         self.by_local.insert((forward, local), id);
@@ -482,7 +436,17 @@ impl Origin {
             flow.moves += u64::from(flow.route.is_some());
             flow.route = Some(route);
         }
+        if flow.is_throttled(media.len(), now) {
+            return;
+        }
+        let most = self.legs.values().map(|leg| leg.rate_kbps).max().unwrap_or(0);
+        let bytes = media.len() + MAX_HEADER + HEAD;
+        if !flow.rate.takes(leg.rate_kbps, bytes, now) || !self.rate.takes(most, bytes, now) {
+            flow.too_fast += 1;
+            return;
+        }
         let header = header(Kind::Media, self.me, id, route, &leg.far);
+        let seq = flow.end.next();
         let Some(datagram) = flow.end.wrap(header, media, now) else {
             return;
         };
@@ -490,6 +454,10 @@ impl Origin {
             let copy = flow.end.copy(&datagram, second)?;
             Some((second.entry()?, copy))
         });
+        flow.is_twice = copy.is_some();
+        if !flow.is_twice {
+            flow.under_way.sent(seq, route, now);
+        }
         let first = route.entry().map(|edge| (edge, datagram));
         for (edge, datagram) in first.into_iter().chain(copy) {
             self.out.push_back(Output::Send {
@@ -508,6 +476,14 @@ impl Origin {
             return;
         };
         flow.used = now;
+        let fate = flow.coming_back.came(media.incarnation, media.header.seq, now);
+        if let Some(class) = flow.class.as_ref().filter(|_| !flow.is_twice && !fate.is_empty()) {
+            let back = Fates {
+                back: fate,
+                ..Fates::default()
+            };
+            add(&mut self.fates, class, media.header.route, back);
+        }
         if let Some(packet) = flow.end.unwrap(media, now).map(Cow::into_owned) {
             self.out.push_back(Output::Deliver {
                 forward: flow.forward,
@@ -515,6 +491,38 @@ impl Origin {
                 flow: id,
                 media: packet,
             });
+        }
+    }
+
+    fn receipt(&mut self, receipt: &Receipt, now: Mono) {
+        let mine = receipt.header.step_at_agent(self.me) == Ok(AgentStep::Home);
+        let flow = self.flows.get_mut(&FlowId(receipt.header.flow)).filter(|_| mine);
+        let Some(flow) = flow else {
+            self.unknown += 1;
+            return;
+        };
+        let said = &receipt.said;
+        let since = now
+            .since(Mono::from_micros(said.sent_us))
+            .checked_sub(said.waited);
+        if let Some(rtt) = since.filter(|rtt| *rtt < TOO_LONG) {
+            // As TCP smooths it (RFC 6298 §2).
+            flow.rtt = Some(flow.rtt.map_or(rtt, |old| old - old / 8 + rtt / 8));
+        }
+        let fates = flow.under_way.told(said, now);
+        let all = fates.values().fold(Fate::default(), |all, fate| all.and(*fate));
+        flow.breaker
+            .acked(now.since(Mono::ZERO), u64::from(all.came) * PACKET);
+        flow.breaker
+            .lost(now.since(Mono::ZERO), u64::from(all.missed) * PACKET);
+        flow.lost_there += u64::from(all.missed);
+        let Some(class) = &flow.class else { return };
+        for (route, there) in fates {
+            let there = Fates {
+                there,
+                ..Fates::default()
+            };
+            add(&mut self.fates, class, route, there);
         }
     }
 
@@ -565,95 +573,9 @@ impl Origin {
     }
 }
 
-impl Flow {
-    /// The route in use if it is open, else any that is.
-    fn way(&self, leg: &Leg) -> Option<Route> {
-        let carried = |route: &Route| matches!(self.openings.get(route), Some(Opening::Carried { .. }));
-        let mut others = leg.routes.iter().copied();
-        Some(leg.in_use)
-            .filter(|route| carried(route))
-            .or_else(|| others.find(|route| carried(route)))
-    }
-
-    /// The route of the copy, where the flow is protected: one that shares no edge with the first, but for
-    /// the exit where a target knows the flow by it.
-    fn second(&self, leg: &Leg, first: Route) -> Option<Route> {
-        let wanted = match leg.protect {
-            Protect::Off => false,
-            Protect::AtRisk => leg.at_risk,
-            Protect::Always => true,
-        };
-        if !wanted {
-            return None;
-        }
-        let anchored = matches!(leg.far, Far::Target(_))
-            .then_some(first.exit())
-            .flatten();
-        let apart = |route: &Route| {
-            let mut shared = route.edges().filter(|&edge| first.edges().any(|of| of == edge));
-            shared.all(|edge| Some(edge) == anchored && route.exit() == anchored && route.entry() != anchored)
-        };
-        let mut carried = leg
-            .routes
-            .iter()
-            .filter(|route| matches!(self.openings.get(route), Some(Opening::Carried { .. })));
-        carried.find(|&route| *route != first && apart(route)).copied()
-    }
-
-    /// Which time the route is to be asked now, if it is.
-    fn asks(&mut self, route: Route, now: Mono) -> Option<u32> {
-        let opening = self
-            .openings
-            .entry(route)
-            .or_insert(Opening::Asked { times: 0, next: now });
-        if opening.next() > now {
-            return None;
-        }
-        let asked = |times: u32| {
-            let wait = ASK_AGAIN * 2_u32.saturating_pow(times.min(8));
-            let next = now + wait.min(ASK_AGAIN_MOST);
-            Opening::Asked {
-                times: times.saturating_add(1),
-                next,
-            }
-        };
-        Some(match opening {
-            Opening::Asked { times, .. } => {
-                let times = *times;
-                *opening = asked(times);
-                times
-            }
-            Opening::Refused { .. } => {
-                *opening = asked(0);
-                0
-            }
-            // It stays carried until somebody says otherwise.
-            Opening::Carried { refresh } => {
-                *refresh = now + REFRESH;
-                0
-            }
-        })
-    }
-
-    fn wait(&mut self, media: &[u8], now: Mono) {
-        self.forget_early(now);
-        if self.early.len() >= EARLY {
-            self.early.pop_front();
-            self.undone += 1;
-        }
-        self.early.push_back((now, media.to_vec()));
-    }
-
-    fn forget_early(&mut self, now: Mono) {
-        while self
-            .early
-            .front()
-            .is_some_and(|(at, _)| now.since(*at) > EARLY_FOR)
-        {
-            self.early.pop_front();
-            self.undone += 1;
-        }
-    }
+fn add(all: &mut BTreeMap<(String, Route), Fates>, class: &str, route: Route, fates: Fates) {
+    let known = all.entry((class.to_owned(), route)).or_default();
+    *known = known.and(fates);
 }
 
 fn leg_to<'l>(legs: &'l BTreeMap<String, Leg>, to: &To, class: Option<&str>) -> Option<&'l Leg> {

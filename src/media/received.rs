@@ -71,6 +71,17 @@ impl Received {
         seq <= highest && (highest - seq >= WINDOW || self.has(seq))
     }
 
+    /// Which of the 128 numbers below `seq` have come: bit `i` is for `seq - 1 - i`.
+    pub fn below(&self, seq: u32) -> u128 {
+        let Some((_, highest)) = self.span else { return 0 };
+        let seq = highest.saturating_add_signed((seq.wrapping_sub(highest as u32) as i32).into());
+        let came = |&i: &u32| {
+            let number = seq.saturating_sub(1 + u64::from(i));
+            highest.saturating_sub(number) < WINDOW && number <= highest && self.has(number)
+        };
+        (0..u128::BITS).filter(came).fold(0, |seen, i| seen | 1 << i)
+    }
+
     /// How many between the first and the highest have not come: lost, or still on their way.
     pub fn missing(&self) -> u64 {
         self.span.map_or(0, |(first, highest)| {
@@ -122,6 +133,21 @@ mod tests {
             (received.distinct, received.missing(), received.repeated),
             (4, 0, 4)
         );
+    }
+
+    #[test]
+    fn what_has_come_below_a_number_is_told_across_the_wrap() {
+        let mut received = Received::default();
+        assert_eq!(received.below(7), 0);
+        for seq in [u32::MAX - 2, u32::MAX, 1, 2] {
+            received.take(seq);
+        }
+        assert_eq!(received.below(2), 0b10101);
+        assert_eq!(received.below(0), 0b101);
+        received.take(200);
+        assert_eq!(received.below(200), 0);
+        received.take(WINDOW as u32 + 200);
+        assert_eq!(received.below(201), 0, "it is forgotten");
     }
 
     #[test]

@@ -8,16 +8,19 @@
 //! | 0x23 open | 2 B local port at the far agent (0: the far end is no agent), 2 B length, the signed grant | out |
 //! | 0x24 answer | 1 B: [`Answer`] | back |
 //! | 0x25 switch | nothing: media's next number, by another route | both |
+//! | 0x26 receipt | 4 B the highest number that came; 8 B when it was sent, as its header says; 4 B µs since it came; 16 B: bit `i` says that `highest - 1 - i` came | back |
 //!
 //! Two more go to the next edge only, while media flows: 0x10 asks for a sign of life, 0x11 is one. Both have
 //! the number of the ask (4 B) after the kind.
+
+use std::time::Duration;
 
 use corridor_probes::{
     Route,
     wire::{RouteHeader, WireError},
 };
 
-use super::grant::MAX_GRANT;
+use super::{grant::MAX_GRANT, receipts::Said};
 
 /// The longest media packet that is carried, in bytes: two halves of it fit any path that QUIC takes, with the
 /// longest header.
@@ -38,6 +41,7 @@ pub enum Kind {
     Open = 0x23,
     Answer = 0x24,
     Switch = 0x25,
+    Receipt = 0x26,
 }
 
 impl Kind {
@@ -48,6 +52,7 @@ impl Kind {
             0x23 => Some(Self::Open),
             0x24 => Some(Self::Answer),
             0x25 => Some(Self::Switch),
+            0x26 => Some(Self::Receipt),
             _ => None,
         }
     }
@@ -219,6 +224,61 @@ impl<'a> Open<'a> {
             header,
             port: u16::from_be_bytes([p0, p1]),
             grant,
+        })
+    }
+}
+
+/// What a flow's far end says of the packets that came there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    pub header: RouteHeader,
+    pub said: Said,
+}
+
+impl Receipt {
+    /// Behind the header, in bytes.
+    const LEN: usize = 4 + 8 + 4 + 16;
+
+    /// Replaces `out` by this datagram.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.clear();
+        self.header.write(out);
+        let Said {
+            newest,
+            sent_us,
+            waited,
+            seen,
+        } = self.said;
+        out.extend_from_slice(&newest.to_be_bytes());
+        out.extend_from_slice(&sent_us.to_be_bytes());
+        let waited = u32::try_from(waited.as_micros()).unwrap_or(u32::MAX);
+        out.extend_from_slice(&waited.to_be_bytes());
+        out.extend_from_slice(&seen.to_be_bytes());
+    }
+
+    pub fn parse(datagram: &[u8]) -> Result<Self, MediaError> {
+        let (header, len) = RouteHeader::parse(datagram)?;
+        let (body, rest) = datagram
+            .get(len..)
+            .and_then(<[u8]>::split_first_chunk::<{ Self::LEN }>)
+            .ok_or(MediaError::Truncated)?;
+        if !rest.is_empty() {
+            return Err(MediaError::Trailing);
+        }
+        let field = |at: usize, len: usize| {
+            let bytes = body.get(at..at + len).unwrap_or_default();
+            bytes
+                .iter()
+                .fold(0, |all: u128, &byte| all << 8 | u128::from(byte))
+        };
+        Ok(Self {
+            header,
+            said: Said {
+                newest: field(0, 4) as u32,
+                sent_us: field(4, 8) as i64,
+                waited: Duration::from_micros(field(12, 4) as u64),
+                seen: field(16, 16),
+            },
         })
     }
 }

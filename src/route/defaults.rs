@@ -191,9 +191,9 @@ pub const LOSS_BORNE: f64 = 0.01;
 pub const LOSS_FLED: f64 = 0.12;
 
 /// Its threshold at ten outcomes a second. By simulation: at a steady 1 % of random loss it is passed
-/// once in 29 hours; at 10 % after a median of 6.2 s, at 30 % of 1.6 s, on probes alone. With media the
-/// threshold grows by the logarithm of the rate, which holds the false alarms per hour where they are: at
-/// 60 outcomes a second 10 % take 1.5 s and 30 % half a second.
+/// once in 29 hours; at 10 % after a median of 6.2 s, at 30 % of 1.6 s, on probes alone. Media has a test for
+/// each way, whose threshold grows by the logarithm of the rate, which holds the false alarms per hour where they
+/// are, and by that of two, so that both together give as many as one.
 pub const LOSS_THRESHOLD: f64 = 10.5;
 
 /// Evidence is kept to this multiple of its threshold: above one, so that an alarm lasts until there is

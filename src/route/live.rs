@@ -34,6 +34,7 @@ use self::{
     track::{Breach, Track},
 };
 use super::{
+    Fate, Fates,
     defaults::{BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, OUTCOME_LAG, SILENT_STEPS},
     hold_down::HoldDowns,
     margin::{gain, ms},
@@ -58,6 +59,8 @@ pub struct RouteEvidence {
     pub echoed: u32,
     /// … or missed.
     pub missed: u32,
+    /// Of media's packets by this route.
+    pub media: Fates,
 }
 
 impl RouteEvidence {
@@ -68,6 +71,7 @@ impl RouteEvidence {
             next_hop_silent: false,
             echoed: 0,
             missed: 0,
+            media: Fates::NONE,
             ..self
         }
     }
@@ -85,6 +89,7 @@ impl Default for RouteEvidence {
             next_hop_silent: false,
             echoed: 0,
             missed: 0,
+            media: Fates::NONE,
         }
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests: what cannot go on panics")]
 
 mod budget;
+mod degrade;
 mod grants;
 mod ledger;
 

@@ -628,7 +628,21 @@ fn grants(with: &mut dyn FnMut(&'static str, Vec<u8>)) {
         undone: 5,
         protecting: 200,
         refused: "the grant is revoked".into(),
+        rtt_us: 0,
+        lost_there: 0,
+        too_fast: 0,
+        throttled: 0,
+        is_throttled: false,
     };
+    let told = Flow {
+        rtt_us: 121_400,
+        lost_there: 12,
+        too_fast: 7,
+        throttled: 30,
+        is_throttled: true,
+        ..flow.clone()
+    };
+    check(with, "Flow.told", told);
     let flow = check(with, "Flow", flow);
     check(
         with,

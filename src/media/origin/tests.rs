@@ -23,6 +23,7 @@ fn leg(routes: &[&[u16]], in_use: usize) -> Leg {
         in_use: routes[in_use],
         routes,
         grant: vec![7; 100],
+        rate_kbps: 0,
         protect: Protect::Off,
         at_risk: false,
     }
@@ -345,4 +346,125 @@ fn where_to_is_said_in_one_word() {
     ] {
         assert!(text.parse::<To>().is_err(), "{text}");
     }
+}
+
+/// What a far end says of the first route, when all up to `newest` came but those whose bit is not set.
+fn receipt(world: &World, newest: u32, seen: u128) -> Vec<u8> {
+    let far = Far::Agent {
+        id: PEER,
+        subject: "anna".into(),
+    };
+    let out = header(Kind::Receipt, ME, world.state().id, route(&[1]), &far);
+    let header = RouteHeader {
+        index: 0,
+        ..out.back(Kind::Receipt as u8)
+    };
+    let said = crate::media::receipts::Said {
+        newest,
+        sent_us: (world.now - Duration::from_millis(150)).as_micros(),
+        waited: Duration::from_millis(30),
+        seen,
+    };
+    let mut datagram = Vec::new();
+    Receipt { header, said }.write(&mut datagram);
+    datagram
+}
+
+#[test]
+fn receipts_tell_the_round_trip_and_what_was_lost_by_which_route() {
+    let mut world = World::all_carried(&[&[1]], 0);
+    for ms in 1..=20 {
+        world.now = at(ms * 20);
+        world.packet(b"a");
+    }
+    world.now = at(550);
+    let told = receipt(&world, 20, !0b1_0000_0000);
+    world.origin.datagram(&told, world.now);
+    let state = world.state();
+    assert_eq!(state.rtt, Some(Duration::from_millis(120)));
+    assert_eq!(state.lost_there, 1);
+    let there = Fates {
+        there: Fate { came: 20, missed: 1 },
+        ..Fates::default()
+    };
+    let fates = world.origin.take_fates();
+    assert_eq!(
+        fates.into_iter().collect::<Vec<_>>(),
+        [(("math".to_owned(), route(&[1])), there)]
+    );
+    world.origin.datagram(&told, world.now);
+    assert!(world.origin.take_fates().is_empty(), "told once");
+}
+
+#[test]
+fn what_goes_twice_says_nothing_of_either_route() {
+    let mut world = World::all_carried(&[&[1, 2], &[3, 4]], 0);
+    let twice = Leg {
+        protect: Protect::Always,
+        ..leg(&[&[1, 2], &[3, 4]], 0)
+    };
+    world.origin.set_legs(vec![twice], at(0));
+    for ms in 1..=20 {
+        world.now = at(ms * 20);
+        world.packet(b"a");
+    }
+    let told = receipt(&world, 20, 0);
+    world.origin.datagram(&told, at(550));
+    let fates = world.origin.take_fates();
+    let all: Vec<_> = fates
+        .values()
+        .map(|fates| (fates.there.came, fates.there.missed))
+        .collect();
+    assert!(
+        all.iter().all(|&(came, missed)| came + missed <= 1),
+        "the first alone: {all:?}"
+    );
+    assert_eq!(world.state().counts.protecting, 20);
+}
+
+#[test]
+fn a_flow_that_loses_most_is_held_back_until_it_is_better() {
+    let mut world = World::all_carried(&[&[1]], 0);
+    let seconds = |world: &mut World, from: u32, to: u32, comes: fn(u32) -> bool| {
+        for n in from * 50..to * 50 {
+            world.now = at(i64::from(n) * 20 + 1_000);
+            world.packet(&[1; 160]);
+            let last = world.state().counts.sent as u32 - 1;
+            let newest = (0..=last).rev().find(|&seq| comes(seq)).unwrap();
+            if n % 2 == 0 {
+                let bits = (0..128).filter(|i| comes(newest.wrapping_sub(1 + i)));
+                let seen = bits.fold(0, |seen, i| seen | 1 << i);
+                let told = receipt(world, newest, seen);
+                world.origin.datagram(&told, world.now);
+            }
+            world.sent();
+        }
+    };
+    seconds(&mut world, 0, 20, |seq| seq % 2 == 0);
+    assert!(!world.state().is_throttled, "half is for steering to deal with");
+    seconds(&mut world, 20, 30, |seq| seq % 10 == 0);
+    let held = world.state();
+    assert!(held.is_throttled && held.throttled > 30, "{held:?}");
+    seconds(&mut world, 30, 45, |_| true);
+    let better = world.state();
+    assert!(!better.is_throttled, "{better:?}");
+}
+
+#[test]
+fn what_edges_would_drop_is_not_sent() {
+    let mut world = World::all_carried(&[&[1]], 0);
+    let slow = Leg {
+        rate_kbps: 80,
+        ..leg(&[&[1]], 0)
+    };
+    world.origin.set_legs(vec![slow], at(0));
+    for ms in 0..1_000 {
+        world.now = at(ms);
+        world.packet(&[1; 100]);
+    }
+    let state = world.state();
+    let bytes = (state.counts.sent - 1) * (100 + MAX_HEADER + HEAD) as u64;
+    assert_eq!(state.counts.sent + state.too_fast, 1_001);
+    // 80 kbit/s, and as much as comes in 400 ms at once.
+    assert!((13_500..=14_000).contains(&bytes), "{bytes}");
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 use corridor_probes::Mono;
 
 use super::{RouteEvidence, cusum::Cusum};
-use crate::route::defaults::{
-    EVIDENCE_CAP, KNOWN_LOSS_HALF_LIFE, KNOWN_LOSS_MAX, LOSS_BORNE, LOSS_FLED, LOSS_THRESHOLD, MISSES_A_STEP,
-    RUN_BY_CHANCE, SILENT_STEPS,
+use crate::route::{
+    Fate,
+    defaults::{
+        EVIDENCE_CAP, KNOWN_LOSS_HALF_LIFE, KNOWN_LOSS_MAX, LOSS_BORNE, LOSS_FLED, LOSS_THRESHOLD,
+        MISSES_A_STEP, OUTCOME_LAG, RUN_BY_CHANCE, SILENT_STEPS,
+    },
 };
 
 /// Loss on one route: the sequential test, what is known over the longer run, and the last seconds.
@@ -22,6 +25,10 @@ pub(super) struct LossTrack {
     /// Outcomes since the last evaluation, and the rate of outcomes a second.
     outcomes: u32,
     rate: f64,
+    /// Good outcomes that are presumed before the first, when the share of the last seconds is told.
+    presumed: f64,
+    /// By how much the threshold is higher.
+    more: f64,
 }
 
 /// A share of bad outcomes over a sliding past.
@@ -70,6 +77,18 @@ impl LossTrack {
             step: None,
             outcomes: 0,
             rate: Self::RATE,
+            presumed: 0.0,
+            more: 0.0,
+        }
+    }
+
+    /// Of media on one way: it has a test for each, since what is lost on one would be half as much of both.
+    pub(super) fn of_media() -> Self {
+        Self {
+            presumed: Self::PRIOR,
+            // Both together give as many false alarms as one.
+            more: std::f64::consts::LN_2,
+            ..Self::new()
         }
     }
 
@@ -97,6 +116,20 @@ impl LossTrack {
         }
     }
 
+    /// Media's packets on one way, and probes, which go that way too: they count while media flows.
+    pub(super) fn on_media(&mut self, now: Mono, grid: Duration, fate: Fate, probes: Fate, excused: bool) {
+        let Fate { came, missed } = fate.and(probes);
+        if fate.is_empty() {
+            if self.step.is_some_and(|(last, _)| now.since(last) >= OUTCOME_LAG) {
+                // Media has left this route, or is silent: what it knew is no news any more.
+                *self = Self::of_media();
+            }
+            return;
+        }
+        self.outcomes = self.outcomes.saturating_add(came).saturating_add(missed);
+        self.count(now, grid, came, if excused { 0 } else { missed });
+    }
+
     /// Whether loss is beyond what is borne, by the sequential test.
     pub(super) fn is_lossy(&self) -> bool {
         self.test.evidence() >= self.threshold()
@@ -109,7 +142,7 @@ impl LossTrack {
 
     /// Share lost in the last seconds.
     pub(super) fn recent(&self) -> f64 {
-        self.recent.share(0.0)
+        self.recent.share(self.presumed)
     }
 
     fn count(&mut self, now: Mono, grid: Duration, echoed: u32, missed: u32) {
@@ -144,7 +177,7 @@ impl LossTrack {
     /// The more outcomes a second, the more chances an hour for a false alarm; evidence is the logarithm
     /// of odds, so the logarithm of the rate makes up for it.
     fn threshold(&self) -> f64 {
-        LOSS_THRESHOLD + (self.rate / Self::RATE).max(1.0).ln()
+        LOSS_THRESHOLD + self.more + (self.rate / Self::RATE).max(1.0).ln()
     }
 
     /// The least run of silent steps, three at least, whose probability under the known loss is below
@@ -213,38 +246,65 @@ mod tests {
         assert_eq!(loss.known.share(0.0), 0.0, "an outage: they were not");
     }
 
-    /// With media: 50 packets and 10 probes a second.
-    #[test]
-    fn with_media_loss_shows_in_a_second_or_two() {
+    /// Steps of 100 ms with five packets and a probe each, of which a share is lost, until the test speaks or for so many.
+    fn until_lossy(seed: u64, share: impl Fn(i64) -> f64, most: i64) -> Option<i64> {
         use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-        let grid = Duration::from_millis(100);
-        for (share, steps) in [(0.1, 20), (0.3, 10)] {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut loss = LossTrack::of_media();
+        (0..most).find(|&step| {
+            let missed = (0..5).filter(|_| rng.random_bool(share(step))).count() as u32;
+            let fate = Fate {
+                came: 5 - missed,
+                missed,
+            };
+            let probe = u32::from(rng.random_bool(share(step)));
+            let probes = Fate {
+                came: 1 - probe,
+                missed: probe,
+            };
+            let (now, grid) = (Mono::from_millis(step * 100), Duration::from_millis(100));
+            loss.on_media(now, grid, fate, probes, false);
+            if step % 10 == 9 {
+                loss.evaluate();
+            }
+            loss.is_lossy()
+        })
+    }
+
+    #[test]
+    fn media_shows_loss_in_a_second_or_two() {
+        for (share, most) in [(0.1, 20), (0.3, 10)] {
+            // Ten seconds without loss come first.
+            let late = |step| if step < 100 { 0.0 } else { share };
             let mut taken: Vec<i64> = (0..101)
-                .map(|seed| {
-                    let mut rng = StdRng::seed_from_u64(seed);
-                    let mut loss = LossTrack::new();
-                    let mut step = 0;
-                    while loss.test.evidence() < loss.threshold() {
-                        // Ten seconds without loss come first.
-                        let lost = if step < 100 { 0.0 } else { share };
-                        let missed = (0..6).filter(|_| rng.random_bool(lost)).count() as u32;
-                        let evidence = RouteEvidence {
-                            echoed: 6 - missed,
-                            missed,
-                            ..RouteEvidence::default()
-                        };
-                        loss.on_tick(Mono::from_millis(step * 100), grid, &evidence, false);
-                        if step % 10 == 9 {
-                            loss.evaluate();
-                        }
-                        step += 1;
-                    }
-                    step - 100
-                })
+                .filter_map(|seed| Some(until_lossy(seed, late, 10_000)? - 100))
                 .collect();
             taken.sort_unstable();
-            assert!(taken[50] <= steps, "{share}: {} steps", taken[50]);
+            assert!(taken[50] <= most, "{share}: {} steps", taken[50]);
         }
+    }
+
+    #[test]
+    fn a_steady_percent_is_borne_for_hours() {
+        const HOUR: i64 = 36_000;
+        let alarms = (0..20).filter_map(|seed| until_lossy(seed, |_| 0.01, 2 * HOUR));
+        assert!(alarms.count() <= 2, "in 40 hours");
+    }
+
+    #[test]
+    fn what_media_knew_is_forgotten_when_it_has_left() {
+        let mut loss = LossTrack::of_media();
+        let grid = Duration::from_millis(100);
+        let mut on = |ms, came, missed| {
+            let fate = Fate { came, missed };
+            loss.on_media(Mono::from_millis(ms), grid, fate, Fate::default(), false);
+            loss.is_lossy()
+        };
+        let lossy = (0..30).map(|step| step * 100).find(|&ms| on(ms, 2, 3));
+        let left = lossy.expect("lossy");
+        let forgotten = OUTCOME_LAG.as_millis() as i64;
+        assert!(on(left + forgotten - 1, 0, 0), "for now");
+        assert!(!on(left + forgotten, 0, 0));
     }
 }

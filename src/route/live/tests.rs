@@ -132,6 +132,7 @@ impl World {
                 next_hop_silent: self.next_hop_silent[route],
                 echoed,
                 missed: decided.len() as u32 - echoed,
+                media: Fates::NONE,
             });
         }
         let events = self.choice.on_tick(MS(now), &evidence);

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use corridor_probes::{Mono, Route};
 
-use super::{RouteEvidence, cusum::Cusum, loss::LossTrack, reason::Reason};
+use super::{Fate, Fates, RouteEvidence, cusum::Cusum, loss::LossTrack, reason::Reason};
 use crate::route::{
     defaults::{
         BUNCH_SHARE, EVIDENCE_CAP, GOOD_FOR, GOOD_SHARE, LIVE_SPAN, NEWEST_SAMPLES, OUTCOME_LAG, OVER_BORNE,
@@ -26,6 +26,8 @@ pub(super) struct Track {
     /// Evaluations running in which the 95th percentile was over the budget.
     p95_over: u32,
     loss: LossTrack,
+    /// Media's, there and back.
+    media: [LossTrack; 2],
     pub(super) evidence: RouteEvidence,
     /// When the route was last out.
     last_out: Option<Mono>,
@@ -48,6 +50,7 @@ impl Track {
             over: Cusum::new(OVER_BORNE, OVER_FLED),
             p95_over: 0,
             loss: LossTrack::new(),
+            media: [LossTrack::of_media(), LossTrack::of_media()],
             evidence: RouteEvidence::default(),
             last_out: None,
         }
@@ -93,13 +96,21 @@ impl Track {
         }
         let excused = excused || self.last_out.is_some_and(|last| now.since(last) < OUTCOME_LAG);
         self.loss.on_tick(now, self.grid, &evidence, excused);
+        let Fates { there, back } = evidence.media;
+        let probes = Fate {
+            came: evidence.echoed,
+            missed: evidence.missed,
+        };
+        for (loss, fate) in self.media.iter_mut().zip([there, back]) {
+            loss.on_media(now, self.grid, fate, probes, excused);
+        }
         self.evidence = evidence;
     }
 
     /// Once an evaluation period.
     pub(super) fn evaluate(&mut self) {
         self.p95_over = if self.p95_is_over() { self.p95_over + 1 } else { 0 };
-        self.loss.evaluate();
+        self.losses_mut().for_each(LossTrack::evaluate);
     }
 
     /// Why the route carries nothing, if it does not; `silent` are the silent steps that count.
@@ -209,17 +220,25 @@ impl Track {
 
     /// Whether loss is beyond what is borne, by the sequential test.
     pub(super) fn is_lossy(&self) -> bool {
-        self.loss.is_lossy()
+        self.losses().any(LossTrack::is_lossy)
     }
 
     /// Whether the same test sees little: at most half of the evidence.
     pub(super) fn is_clean(&self) -> bool {
-        self.loss.is_clean()
+        self.losses().all(LossTrack::is_clean)
     }
 
     /// Share lost in the last seconds.
     pub(super) fn recent_loss(&self) -> f64 {
-        self.loss.recent()
+        self.losses().map(LossTrack::recent).fold(0.0, f64::max)
+    }
+
+    fn losses(&self) -> impl Iterator<Item = &LossTrack> {
+        std::iter::once(&self.loss).chain(&self.media)
+    }
+
+    fn losses_mut(&mut self) -> impl Iterator<Item = &mut LossTrack> {
+        std::iter::once(&mut self.loss).chain(&mut self.media)
     }
 
     /// Whether it is sampled about as often as the grid, so that a pause of its samples means something.

@@ -1,8 +1,11 @@
 //! Media: datagrams of each kind, and flows that open, talk and move.
 
+use std::time::Duration;
+
 use corridor::media::{
     end::End,
-    wire::{Answer, Kind, Open, Word},
+    receipts::Said,
+    wire::{Answer, Kind, Open, Receipt, Word},
 };
 use corridor_probes::{AgentId, Mono, Route, wire::RouteHeader};
 
@@ -33,10 +36,22 @@ pub fn datagrams() -> Seeds {
     .write(&mut open);
     let mut answer = Vec::new();
     Answer::Carried.write(&header(Kind::Open).back(Kind::Answer as u8), &mut answer);
+    let mut receipt = Vec::new();
+    Receipt {
+        header: header(Kind::Media).back(Kind::Receipt as u8),
+        said: Said {
+            newest: 9,
+            sent_us: 1_000_000,
+            waited: Duration::from_millis(12),
+            seen: 0b1011,
+        },
+    }
+    .write(&mut receipt);
     vec![
         one("media", packet()),
         one("open", open),
         one("answer", answer),
+        one("receipt", receipt),
         one("ask", Word::Ask(9).bytes()),
     ]
 }

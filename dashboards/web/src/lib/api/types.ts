@@ -260,6 +260,15 @@ export interface FlowStatus {
   reordered: number
   dropped: number
   undone: number
+  /** To the far end and back, of late; of flows that begin here. */
+  rtt_ms?: number
+  /** Missed at the far end. */
+  lost_there: number
+  /** Not sent: more than is granted. */
+  too_fast: number
+  /** Not sent: the flow kept losing most of what it sent. */
+  throttled: number
+  is_throttled: boolean
   /** Copies by a second route. */
   protecting: number
   /** Why a route is not open to it. */
