@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub enum Told {
     Mesh(proto::Mesh),
+    /// Who and what is refused from now on: to be remembered.
+    Revoked(proto::Revocations),
     /// The targets to measure.
     Targets(Vec<String>),
     /// An answer to the edge's own messages.
@@ -144,7 +146,10 @@ async fn read(shared: &Shared, told: &mpsc::Sender<Told>, mut from: ControlRecei
                 corridor_probes::AgentId(message.agent),
                 edge_to_agent::Body::Down(message.payload),
             ),
-            Some(controller_to_edge::Body::Revocations(list)) => shared.set_revoked(Revoked::from(&list)),
+            Some(controller_to_edge::Body::Revocations(list)) => {
+                shared.set_revoked(Revoked::from(&list));
+                let _ = told.send(Told::Revoked(list)).await;
+            }
             Some(controller_to_edge::Body::Mesh(mesh)) => {
                 let _ = told.send(Told::Mesh(mesh)).await;
             }

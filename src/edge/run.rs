@@ -62,8 +62,8 @@ pub struct WithController {
     /// `host:port` where others reach this edge; empty: where it listens.
     pub advertise: Vec<String>,
     pub region: Option<String>,
-    /// Where it remembers the other edges, so that a restart need not wait for the controller; `None`:
-    /// nowhere.
+    /// Where it remembers the other edges, and what is revoked, so that a restart need not wait for the
+    /// controller; `None`: nowhere.
     pub data: Option<PathBuf>,
     /// How targets are measured; `None`: not at all, as in simulations, whose network has UDP alone.
     pub targets: Option<targets::Settings>,
@@ -108,7 +108,10 @@ impl Edge {
             rng_seed: machine.endpoint_seed(),
         })?);
         let prober = Prober::new(machine.clock.mono(), rng.random(), SessionConfig::default());
-        let revoked = Arc::new(RwLock::new(Revoked::default()));
+        let memory = controller.as_ref().and_then(|c| c.data.as_deref());
+        let memory = memory.map(Memory::in_dir);
+        let known = memory.as_ref().map(Memory::revoked).unwrap_or_default();
+        let revoked = Arc::new(RwLock::new(Revoked::from(&known)));
         let warrants = me.map(|_| warrants(&standing, &revoked));
         let allow = controller
             .as_ref()
@@ -169,7 +172,6 @@ impl Edge {
                 let targets = with
                     .targets
                     .map(|settings| span.in_scope(|| Targets::start(&machine, settings, stop.clone())));
-                let memory = with.data.map(|data| Memory::in_dir(&data));
                 let main = Main {
                     shared: shared.clone(),
                     standing,
@@ -316,7 +318,7 @@ impl Main {
     async fn run(mut self, mut telling: mpsc::Receiver<Told>, stop: CancellationToken) {
         let clock = self.shared.clock.clone();
         if let Some(memory) = &self.memory {
-            self.mesh.set(&memory.read());
+            self.mesh.set(&memory.mesh());
         }
         let mut wakeup = clock.mono();
         let mut sleeps = SleepWatch::new(&*clock);
@@ -361,7 +363,12 @@ impl Main {
             Told::Mesh(mesh) => {
                 self.mesh.set(&mesh);
                 if let Some(memory) = &mut self.memory {
-                    memory.keep(mesh);
+                    memory.keep_mesh(mesh);
+                }
+            }
+            Told::Revoked(list) => {
+                if let Some(memory) = &mut self.memory {
+                    memory.keep_revoked(list);
                 }
             }
             Told::Targets(list) => {

@@ -1,6 +1,6 @@
 //! Grants over the real stack: given with plans, refused by edges when their class is over.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use corridor::{
     controller::NewClass,
@@ -11,7 +11,7 @@ use corridor::{
 
 const EDGES: [&str; 2] = ["fra", "ams"];
 
-async fn world() -> World {
+async fn world(data: &Path) -> World {
     let edge = |name: &str| EdgeSpec {
         name: name.to_owned(),
         region: None,
@@ -20,6 +20,7 @@ async fn world() -> World {
     let mut world = World::new(WorldSpec {
         edges: EDGES.map(edge).into(),
         agents: ["t1", "s1"].map(AgentSpec::new).into(),
+        data: Some(data.to_owned()),
         ..WorldSpec::default()
     })
     .await
@@ -51,7 +52,8 @@ fn all_refused(world: &World, grants: &[GrantRecord]) -> bool {
 #[test]
 fn grants_of_a_class_verify_and_are_refused_once_it_is_over() {
     let test = async {
-        let mut world = world().await;
+        let data = tempfile::tempdir().unwrap();
+        let mut world = world(data.path()).await;
         let participants = vec![("t1".into(), Role::Teacher), ("s1".into(), Role::Student)];
         let class = NewClass::new("math-1", participants);
         world.controller().unwrap().create_class(class).await.unwrap();
@@ -87,6 +89,14 @@ fn grants_of_a_class_verify_and_are_refused_once_it_is_over() {
             world.start(name).await.unwrap();
         }
         pause(60).await;
+        assert!(all_refused(&world, &given));
+
+        // Nor does it forget while the controller is away.
+        world.kill("controller").await.unwrap();
+        for name in EDGES {
+            world.kill(name).await.unwrap();
+            world.start(name).await.unwrap();
+        }
         assert!(all_refused(&world, &given));
         world.end().await;
     };
