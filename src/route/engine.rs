@@ -38,8 +38,9 @@ pub struct Plan {
     /// The leg's share of the budget, on what `budget_on` says.
     pub budget: Duration,
     pub budget_on: BudgetOn,
-    /// In the order of [`Self::routes`], in ms: by how much twice the worse direction exceeds the round trip,
-    /// where that is judged; empty if of none.
+    /// In the order of [`Self::routes`], in ms: what the target takes from the exit and back, which an agent does not
+    /// see; between agents, by how much twice the worse direction exceeds the round trip, where that is judged.
+    /// Empty if of none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added_ms: Vec<u32>,
     /// Why the primary is what it is.
@@ -289,9 +290,13 @@ impl ClassPlans {
             };
             let choice = plan_leg(snapshot, wall, &leg, &mut memory);
             let mut plan = plan(class, to, wall, budget, choice);
-            if memory.judges_directions() {
+            let before = before.as_ref();
+            if matches!(to, FarEnd::Target(_)) {
+                plan.added_ms = added(&plan, before, |route| snapshot.beyond_exit(route, to));
+            } else if memory.judges_directions() {
                 let snapshot = snapshot.judging(Judging::directions(budget));
-                plan.added_ms = added(&snapshot, member.agent, &plan, before.as_ref());
+                let expect = |route| snapshot.expect(member.agent, &route, to);
+                plan.added_ms = added(&plan, before, |route| exceeds(&expect(route)));
             }
             let leg = LegState {
                 agent: member.agent,
@@ -373,12 +378,12 @@ fn plan(class: &Class, to: &FarEnd, wall: Wall, budget: Duration, choice: PlanCh
 }
 
 /// See [`Plan::added_ms`]; as `before` has it while it is near enough.
-fn added(snapshot: &Snapshot<'_>, from: AgentId, plan: &Plan, before: Option<&Plan>) -> Vec<u32> {
+fn added(plan: &Plan, before: Option<&Plan>, exact: impl Fn(Route) -> Option<Duration>) -> Vec<u32> {
     let routes = plan.routes().into_iter();
     let added: Vec<u32> = routes
         .map(|route| {
             let old = before.map_or(0, |before| before.added_ms(route));
-            let Some(exact) = exceeds(&snapshot.expect(from, &route, &plan.to)) else {
+            let Some(exact) = exact(route) else {
                 // Not measured now.
                 return old;
             };

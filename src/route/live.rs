@@ -105,7 +105,8 @@ pub struct LivePlan {
     /// The budget is meant for one way: delays are told as halves.
     pub one_way: bool,
     /// What is added to the round trips of each route before they are compared and judged, in the order of
-    /// `routes`; nothing where it says nothing. By so much twice the worse direction exceeds the round trip.
+    /// `routes`; nothing where it says nothing. So much is from the exit to the target and back, or by so much twice
+    /// the worse direction exceeds the round trip.
     pub added: Vec<Duration>,
 }
 

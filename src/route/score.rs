@@ -185,6 +185,13 @@ impl<'a> Snapshot<'a> {
         })
     }
 
+    /// What a target usually takes from the exit of `route` and back; `None` while that is not measured.
+    pub fn beyond_exit(&self, route: Route, to: &FarEnd) -> Option<Duration> {
+        let FarEnd::Target(target) = to else { return None };
+        let link = self.link(&LinkKey::EdgeTarget(route.exit()?, target.clone()));
+        link.rtt.as_ref().map(Distribution::median)
+    }
+
     /// What `route` is expected to do. Towards a target that nobody has measured, the last link is left
     /// out: exits are compared by the rest of the route.
     pub fn expect(&self, from: AgentId, route: &Route, to: &FarEnd) -> Expected {

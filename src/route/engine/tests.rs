@@ -404,6 +404,30 @@ fn a_plan_changes_with_what_is_added_beyond_a_dead_band() {
 }
 
 #[test]
+fn towards_a_target_the_way_from_the_exit_is_added_to_what_the_agent_sees() {
+    let mut world = World::new(3);
+    world.agent(1, &[30, 20, 40]);
+    world.class(&[Role::Student], Some("sfu:1"));
+    world.update();
+    assert!(world.plan("s1").added_ms.is_empty(), "nobody has measured it");
+    // Nearer edges are farther from it; nothing is known from the third.
+    for (edge, rtt) in [(1, 12), (2, 101)] {
+        world.link(LinkKey::EdgeTarget(e(edge), "sfu:1".into()), rtt);
+    }
+    world.update();
+    let plan = world.plan("s1");
+    assert_eq!(plan.primary, Some(route(&[2, 1])), "20 and 5 and 12");
+    let added = |edges: &[u16]| plan.added_ms(route(edges));
+    let routes = plan.routes();
+    let measured = routes.iter().filter(|route| route.exit() != Some(e(3)));
+    for route in measured {
+        let expected = if route.exit() == Some(e(1)) { 15 } else { 105 };
+        assert_eq!(plan.added_ms(*route), expected, "{route} of {plan:?}");
+    }
+    assert_eq!(added(&[2, 1]), 15);
+}
+
+#[test]
 fn legs_that_meet_at_a_hub_are_planned_by_halves_and_judged_from_end_to_end() {
     let mut world = one_way_world();
     world.class(&[Role::Teacher, Role::Student, Role::Student], None);
