@@ -4,7 +4,8 @@
 //!
 //! 1. Routes with an edge that is down or a link that is out are no candidates; those with a draining
 //!    edge are only if there are no others. Towards a target, only routes by the same exit are, as long
-//!    as one of them works: another exit is another source address for the target.
+//!    as one of them works: another exit is another source address for the target. The exit is that of the
+//!    standby that the agent has left the primary for, if it has.
 //! 2. A leg without a plan, or with another far end than before, takes the best.
 //! 3. A primary that is no candidate is left at once, for a standby while no route is measured.
 //! 4. In the leg's first minute the best is taken whenever more routes are measured than were, or the target,
@@ -262,7 +263,10 @@ fn decide(
     memory: &PlanMemory,
 ) -> Option<(Expected, Cause)> {
     let from = current.primary;
-    let pool = candidates.anchored(snapshot, leg, from.exit());
+    let left_for = leg
+        .in_use
+        .filter(|route| current.standbys.contains(route) && candidates.usable.contains(route));
+    let pool = candidates.anchored(snapshot, leg, left_for.unwrap_or(from).exit());
     if !candidates.usable.contains(&from) {
         let to = successor(snapshot, leg, candidates, current, pool.first()?);
         return Some((to, why_unusable(snapshot, &from)));

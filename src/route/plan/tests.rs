@@ -469,6 +469,42 @@ fn an_exit_stays_until_it_fails() {
 }
 
 #[test]
+fn an_exit_that_the_agent_has_left_is_not_gone_back_to_by_another_way() {
+    let target = "sfu:1".to_owned();
+    let mut world = World::new(4, FarEnd::Target(target.clone()));
+    let see = |world: &mut World, lost_up| {
+        world.mine(&[20, 300, 28, 300]);
+        world.mesh(4, 84);
+        world.lossy(LinkKey::edges(e(1), e(2)), 80, lost_up);
+        for (exit, rtt) in [(1, 300), (2, 20), (3, 300), (4, 28)] {
+            world.link(LinkKey::EdgeTarget(e(exit), target.clone()), rtt);
+        }
+    };
+    see(&mut world, 0);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[1, 2])));
+    assert!(plan.standbys.contains(&route(&[3, 4])), "{plan:?}");
+    // The exit has died, of which only the first edge has told so far, and the agent, which has moved.
+    for (in_use, exit) in [(route(&[1, 2]), e(2)), (route(&[3, 4]), e(4))] {
+        let mut world = World {
+            links: world.links.clone(),
+            to: world.to.clone(),
+            memory: world.memory.clone(),
+            in_use: Some(in_use),
+            now: world.now + 100,
+        };
+        see(&mut world, 5);
+        let plan = world.plan();
+        assert_eq!(
+            plan.primary.and_then(|route| route.exit()),
+            Some(exit),
+            "{plan:?}"
+        );
+        assert_ne!(plan.primary, Some(route(&[1, 2])));
+    }
+}
+
+#[test]
 fn what_was_chosen_blind_is_chosen_again_when_measured() {
     let mut world = pair(2);
     let plan = world.plan();
