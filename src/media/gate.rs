@@ -21,6 +21,9 @@ pub const IDLE: Duration = Duration::from_secs(120);
 /// Openings and answers of one agent, in the long run and at once: each costs a signature's check.
 const OPENINGS_A_SECOND: u64 = 40;
 const OPENINGS_AT_ONCE: usize = 200;
+/// A newer grant with other edges takes over from the one before after this: until then packets are under way by the
+/// old routes, and the far end answers by them.
+const TAKES_OVER: Duration = Duration::from_secs(3);
 /// What a flow may send at once: half a second of its rate, so that a video frame fits.
 const BURST: Duration = Duration::from_millis(500);
 
@@ -67,6 +70,8 @@ struct Entry {
     grant: GrantId,
     far: FarEnd,
     edges: Vec<EdgeId>,
+    /// Those of the same grant as it was before, and until when they count.
+    before: (Vec<EdgeId>, Mono),
     rate_kbps: u32,
     until: Mono,
     used: Mono,
@@ -75,8 +80,19 @@ struct Entry {
 }
 
 impl Entry {
-    fn names(&self, route: &Route) -> bool {
-        route.edges().all(|edge| self.edges.contains(&edge))
+    fn names(&self, route: &Route, now: Mono) -> bool {
+        let all_of = |edges: &[EdgeId]| route.edges().all(|edge| edges.contains(&edge));
+        let (before, until) = &self.before;
+        all_of(&self.edges) || now < *until && all_of(before)
+    }
+
+    fn set_edges(&mut self, grant: GrantId, edges: Vec<EdgeId>, now: Mono) {
+        if grant != self.grant {
+            self.before = (Vec::new(), now);
+        } else if edges != self.edges {
+            self.before = (std::mem::take(&mut self.edges), now + TAKES_OVER);
+        }
+        self.edges = edges;
     }
 }
 
@@ -137,7 +153,8 @@ impl Gate {
         let entry = self.flows.entry(key).or_insert_with(|| Entry {
             grant: grant.id,
             far: grant.far.clone(),
-            edges: Vec::new(),
+            edges: grant.edges.clone(),
+            before: (Vec::new(), now),
             rate_kbps,
             until,
             used: now,
@@ -148,8 +165,8 @@ impl Gate {
                 bucket.set_rate(now, bits(rate_kbps));
             }
         }
+        entry.set_edges(grant.id, grant.edges, now);
         (entry.grant, entry.rate_kbps, entry.until, entry.used) = (grant.id, rate_kbps, until, now);
-        entry.edges = grant.edges;
         Ok(&entry.far)
     }
 
@@ -175,7 +192,7 @@ impl Gate {
             FarEnd::Agent(id) => Some(*id),
             FarEnd::Target(_) | FarEnd::Hub(_) => None,
         };
-        if !entry.names(&header.route) || header.far != far {
+        if !entry.names(&header.route, now) || header.far != far {
             self.counts.refused += 1;
             return stopped(Answer::NotGranted);
         }
@@ -326,21 +343,23 @@ mod tests {
         }
     }
 
-    /// The first byte of a "signed" grant says what it is.
+    /// The first byte of a "signed" grant says what it is; more are edges.
     #[derive(Debug)]
     struct Paper;
 
     impl Warrants for Paper {
         fn judge(&self, signed: &[u8]) -> Result<(Grant, Duration), Answer> {
-            let [kind, ..] = *signed else {
+            let [kind, edges @ ..] = signed else {
                 return Err(Answer::BadGrant);
             };
+            let kind = *kind;
+            let edges = if edges.is_empty() { &[1, 2] } else { edges };
             let grant = Grant {
                 id: GrantId(kind.into()),
                 class: "math".into(),
                 agent: if kind == 9 { B } else { A },
                 far: FarEnd::Agent(if kind == 8 { AgentId(3) } else { B }),
-                edges: vec![e(1), e(2)],
+                edges: edges.iter().map(|&id| e(id.into())).collect(),
                 rate_kbps: 80,
                 from: Wall::from_micros(0),
                 until: Wall::from_micros(0),
@@ -356,6 +375,29 @@ mod tests {
             grant,
         };
         gate.open(&open, now, &Paper).map(|_| ())
+    }
+
+    #[test]
+    fn what_is_under_way_passes_while_a_newer_grant_takes_over() {
+        let mut gate = Gate::default();
+        let refused = Err(Stopped::Answer(Answer::NotGranted));
+        let answer = |gate: &mut Gate, edges: &[u16], now| {
+            let back = header(7, edges).back(Kind::Media as u8);
+            gate.admit(B, &back, Way::Back, 100, now)
+        };
+        open(&mut gate, header(7, &[1, 2]), &[1], at(0)).unwrap();
+        assert_eq!(answer(&mut gate, &[3, 2], at(0)), refused);
+        open(&mut gate, header(7, &[3, 2]), &[1, 3, 2], at(1_000)).unwrap();
+        assert_eq!(answer(&mut gate, &[3, 2], at(1_000)), Ok(()));
+        // Opened again by another route: the same grant still.
+        open(&mut gate, header(7, &[2]), &[1, 3, 2], at(2_000)).unwrap();
+        assert_eq!(answer(&mut gate, &[1, 2], at(3_999)), Ok(()));
+        assert_eq!(answer(&mut gate, &[1, 2], at(4_000)), refused);
+        // Nothing is left of a grant of another number, which may have been taken back.
+        open(&mut gate, header(7, &[1, 2]), &[1, 1, 2], at(5_000)).unwrap();
+        assert_eq!(answer(&mut gate, &[3, 2], at(5_000)), Ok(()));
+        open(&mut gate, header(7, &[1, 2]), &[2, 1, 2], at(5_000)).unwrap();
+        assert_eq!(answer(&mut gate, &[3, 2], at(5_000)), refused);
     }
 
     #[test]
