@@ -13,6 +13,7 @@ mod revocation;
 mod routes;
 mod second_machine;
 mod surroundings;
+mod talks;
 mod trace;
 mod truth;
 mod world;

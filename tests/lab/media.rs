@@ -2,153 +2,22 @@
 //! dies, on each way, beside what the design bears.
 
 use std::{
-    collections::BTreeMap,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     thread,
     time::Duration,
 };
 
-use corridor::{agent::FlowReport, api::model::LegStatus};
 use serde_json::Value;
 
 use crate::{
-    deployment::{CONTROLLER, Deployment, LIMIT, wall_us},
+    deployment::{Deployment, wall_us},
     proc::Proc,
+    talks::{
+        AGENTS, RATE, Talked, by_which, carried, client, cut, four_edges, in_class, round_trip, server,
+        talked, whole_again, world,
+    },
     world::{World, say, unavailable},
 };
-
-/// Links with their one-way delays in ms, the same both ways. `near` is from each agent to the edges beside it;
-/// those beside the other are far beyond any use.
-fn links(near: u32) -> [(&'static str, &'static str, u32); 14] {
-    let beside = near + 4;
-    [
-        ("teacher", "e1", near),
-        ("teacher", "e3", beside),
-        ("teacher", "e2", 150),
-        ("teacher", "e4", 150),
-        ("student", "e2", near),
-        ("student", "e4", beside),
-        ("student", "e1", 150),
-        ("student", "e3", 150),
-        ("e1", "e2", 40),
-        ("e3", "e2", 42),
-        ("e1", "e4", 42),
-        ("e3", "e4", 43),
-        ("e1", "e3", 5),
-        ("e2", "e4", 5),
-    ]
-}
-
-/// A world of these nodes and links.
-fn world(nodes: &str, links: &[(&str, &str, u32)]) -> World {
-    let links = links
-        .iter()
-        .map(|(a, b, ms)| format!("[[link]]\nbetween = [\"{a}\", \"{b}\"]\nboth = {{ delay_ms = {ms} }}\n"));
-    World::start(&format!(
-        "keep_awake = true\n{nodes}{}",
-        links.collect::<String>()
-    ))
-}
-
-fn four_edges(near: u32) -> World {
-    let nodes =
-        "[nodes.ctl]\n[nodes.e1]\n[nodes.e2]\n[nodes.e3]\n[nodes.e4]\n[nodes.teacher]\n[nodes.student]\n";
-    world(nodes, &links(near))
-}
-
-const EDGES: [&str; 4] = ["e1", "e2", "e3", "e4"];
-const AGENTS: [&str; 2] = ["teacher", "student"];
-const PORT: &str = "2112";
-/// Packets a second.
-const RATE: f64 = 50.0;
-
-/// irtt's server at the student, behind its agent.
-fn server(world: &World) -> Proc {
-    let listen = format!("127.0.0.1:{PORT}");
-    let server = ["server", "-i", "0", "-b", &listen];
-    let mut server = world.node("student").spawn("irtt", server, []);
-    server.wait_for_udp(2112, Duration::from_secs(20));
-    server
-}
-
-/// irtt's client at the teacher, for a while.
-fn client(world: &World, duration: &str) -> Proc {
-    let to = format!("127.0.0.1:{PORT}");
-    let client = [
-        "client", "-i", "20ms", "-d", duration, "-l", "160", "-q", "-o", "-", &to,
-    ];
-    world.node("teacher").spawn("irtt", client, [])
-}
-
-/// What irtt says of a talk: sent, lost on the way there, lost on the way back, repeated, median round trip in ms.
-#[derive(Debug)]
-struct Talked {
-    sent: u64,
-    lost_up: u64,
-    lost_down: u64,
-    repeated: u64,
-    median_ms: f64,
-    least_ms: f64,
-}
-
-fn talked(mut client: Proc) -> Talked {
-    let status = client.wait(Duration::from_secs(120));
-    assert!(status.success(), "{}", client.stderr());
-    let said: Value = serde_json::from_str(&client.stdout()).expect("irtt's JSON");
-    let count = |key: &str| said["stats"][key].as_u64().unwrap_or_else(|| panic!("no {key}"));
-    let ms = |key: &str| said["stats"]["rtt"][key].as_f64().expect("round trips") / 1e6;
-    let (sent, heard) = (count("packets_sent"), count("server_packets_received"));
-    Talked {
-        sent,
-        lost_up: sent - heard,
-        lost_down: heard - count("packets_received"),
-        repeated: count("duplicates"),
-        median_ms: ms("median"),
-        least_ms: ms("min"),
-    }
-}
-
-/// A class with more arguments, whose teacher's local `port` is carried to `to`, once `wanted` holds of the teacher's
-/// leg.
-fn carried(
-    deployment: &Deployment<'_>,
-    more: &[&str],
-    port: &str,
-    to: &str,
-    wanted: impl Fn(&LegStatus) -> bool,
-) {
-    let data = deployment.data_text(CONTROLLER);
-    let create = "class create c --teacher teacher --student student".split(' ');
-    let create: Vec<_> = create
-        .chain(more.iter().copied())
-        .chain(["--data", &data])
-        .collect();
-    deployment.cli(CONTROLLER, &create);
-    let (teacher, listen) = (deployment.data_text("teacher"), format!("127.0.0.1:{port}"));
-    let forward = [
-        "agent", "forward", "--listen", &listen, "--to", to, "--data", &teacher,
-    ];
-    deployment.cli("teacher", &forward);
-    deployment.wait_class("c", "the teacher's leg", LIMIT, |class| {
-        let mut people = class.participants.iter();
-        let teacher = people.find(|p| p.subject == "teacher")?;
-        wanted(teacher.legs.first()?).then_some(())
-    });
-}
-
-/// A class whose teacher's local port is carried to the student's.
-fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
-    let deployment = Deployment::start(world, &EDGES, &AGENTS);
-    let student = deployment.data_text("student");
-    deployment.cli("student", &["agent", "accept", PORT, "--data", &student]);
-    let to = format!("agent:student:{PORT}");
-    carried(&deployment, more, PORT, &to, |leg| {
-        leg.in_use.is_some() && !leg.standbys.is_empty()
-    });
-    // The live choice judges what it has seen for some seconds.
-    thread::sleep(Duration::from_secs(6));
-    deployment
-}
 
 /// What is borne when an edge dies that is so far away.
 fn borne(rtt_ms: f64) -> f64 {
@@ -232,75 +101,6 @@ fn dies(
         borne: borne.map(self::borne),
         talk,
         moved,
-    }
-}
-
-/// Along a way, in ms.
-fn round_trip(near: u32, way: &[&str]) -> f64 {
-    let links = links(near);
-    let step = |pair: &[&str]| {
-        let [a, b] = [pair[0], pair[1]];
-        let found = links
-            .iter()
-            .find(|(x, y, _)| (*x, *y) == (a, b) || (*y, *x) == (a, b));
-        f64::from(found.expect("a link").2)
-    };
-    2.0 * way.windows(2).map(step).sum::<f64>()
-}
-
-/// Loses all packets of an edge, or none any more.
-fn cut(world: &World, name: &str, on: bool) {
-    let setting = if on { "blackhole=true" } else { "blackhole=false" };
-    let others = EDGES.iter().chain(&AGENTS).chain(&[CONTROLLER]);
-    for other in others.filter(|other| **other != name) {
-        world.set(&format!("{name}+{other}"), setting);
-    }
-}
-
-/// The route of the teacher's flow that sends, as it is after this time.
-fn by_which(deployment: &Deployment<'_>, after: Duration) -> Vec<String> {
-    let flows = || deployment.agent("teacher").media.expect("media").flows;
-    thread::sleep(after / 2);
-    let before: BTreeMap<_, _> = flows()
-        .into_iter()
-        .map(|flow| (flow.id, flow.counts.sent))
-        .collect();
-    thread::sleep(after / 2);
-    let grown = |flow: &FlowReport| flow.counts.sent - before.get(&flow.id).unwrap_or(&0);
-    let used = flows().into_iter().max_by_key(grown);
-    used.and_then(|flow| flow.route).expect("a flow that sends")
-}
-
-/// Waits until every agent has been connected to every edge again for some seconds, with the route in use over one edge
-/// beside each agent, and a standby over the two others.
-fn whole_again(deployment: &Deployment<'_>) {
-    let beside = |route: &[String]| match route {
-        [first, last] => ["e1", "e3"].contains(&&**first) && ["e2", "e4"].contains(&&**last),
-        _ => false,
-    };
-    let whole = || {
-        let report = deployment.agent("teacher");
-        let leg = report.legs.first()?;
-        let apart = |route: &[String]| !route.iter().any(|edge| leg.in_use.contains(edge));
-        let standby = leg
-            .routes
-            .iter()
-            .any(|route| beside(&route.edges) && apart(&route.edges));
-        let edges = AGENTS.iter().flat_map(|agent| deployment.agent(agent).edges);
-        let connected = edges.filter(|edge| edge.connected).count() == AGENTS.len() * EDGES.len();
-        (standby && beside(&leg.in_use) && connected).then_some(())
-    };
-    // The live choice judges what it has seen for some seconds, and a plan made before may still come.
-    let (mut left, mut running) = (600, 0);
-    while running < 12 {
-        running = whole().map_or(0, |()| running + 1);
-        left -= 1;
-        assert!(
-            left > 0,
-            "not whole again: {:?}",
-            deployment.agent("teacher").legs
-        );
-        thread::sleep(Duration::from_millis(300));
     }
 }
 
