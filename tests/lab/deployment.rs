@@ -88,7 +88,7 @@ impl<'w> Deployment<'w> {
         };
         deployment.start_controller();
         for &edge in edges {
-            deployment.join("edge", edge, "--name");
+            deployment.join_edge(edge);
             deployment.run_edge(edge);
         }
         for &agent in agents {
@@ -159,6 +159,11 @@ impl<'w> Deployment<'w> {
             );
             thread::sleep(LOOK);
         }
+    }
+
+    /// For an edge that was not there from the beginning.
+    pub fn join_edge(&self, name: &str) {
+        self.join("edge", name, "--name");
     }
 
     pub fn run_edge(&mut self, name: &str) {

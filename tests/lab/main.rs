@@ -5,6 +5,7 @@
 mod breach;
 mod deployment;
 mod durability;
+mod flows;
 mod links;
 mod media;
 mod probe;
