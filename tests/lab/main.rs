@@ -12,6 +12,7 @@ mod probe;
 mod proc;
 mod revocation;
 mod routes;
+mod rtp;
 mod second_machine;
 mod surroundings;
 mod talks;
