@@ -387,10 +387,10 @@ mod tests {
         };
         open(&mut gate, header(7, &[1, 2]), &[1], at(0)).unwrap();
         assert_eq!(answer(&mut gate, &[3, 2], at(0)), refused);
-        open(&mut gate, header(7, &[3, 2]), &[1, 3, 2], at(1_000)).unwrap();
+        open(&mut gate, header(7, &[3, 2]), &[1, 2, 3], at(1_000)).unwrap();
         assert_eq!(answer(&mut gate, &[3, 2], at(1_000)), Ok(()));
         // Opened again by another route: the same grant still.
-        open(&mut gate, header(7, &[2]), &[1, 3, 2], at(2_000)).unwrap();
+        open(&mut gate, header(7, &[2]), &[1, 2, 3], at(2_000)).unwrap();
         assert_eq!(answer(&mut gate, &[1, 2], at(3_999)), Ok(()));
         assert_eq!(answer(&mut gate, &[1, 2], at(4_000)), refused);
         // Nothing is left of a grant of another number, which may have been taken back.
