@@ -396,6 +396,7 @@ impl Main {
     fn status(&mut self) {
         let agents = self.shared.table().agents.len();
         let counters = self.shared.datagrams().counters;
+        let ends = self.shared.exits.delivery.counts();
         let load = self.load.read(self.shared.now());
         self.shared
             .to_controller(edge_to_controller::Body::Status(proto::EdgeStatus {
@@ -407,7 +408,7 @@ impl Main {
                 datagrams_out: self.shared.out.load(Ordering::Relaxed),
                 forwarded: counters.forwarded,
                 local_drops: self.shared.local_drops.load(Ordering::Relaxed),
-                refused: counters.refused(),
+                refused: counters.refused() + ends.refused(),
             }));
     }
 

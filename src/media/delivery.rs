@@ -81,6 +81,12 @@ pub struct DeliveryCounts {
     pub not_admitted: u64,
 }
 
+impl DeliveryCounts {
+    pub const fn refused(&self) -> u64 {
+        self.strangers + self.unknown + self.not_admitted
+    }
+}
+
 #[derive(Debug)]
 struct Outlet {
     sender: PlainSender,

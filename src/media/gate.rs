@@ -107,23 +107,11 @@ struct Party {
     used: Mono,
 }
 
-/// Cumulative.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GateCounts {
-    pub opened: u64,
-    /// Of flows that were not opened here.
-    pub unknown: u64,
-    /// Grants that were refused.
-    pub refused: u64,
-    pub too_fast: u64,
-}
-
 /// The gate of one edge.
 #[derive(Debug, Default)]
 pub struct Gate {
     flows: BTreeMap<FlowKey, Entry>,
     parties: BTreeMap<AgentId, Party>,
-    pub counts: GateCounts,
 }
 
 impl Gate {
@@ -137,18 +125,15 @@ impl Gate {
                 fits(&grant, header).map_err(Answer::from)?;
                 Ok((grant, life))
             });
-        let (grant, life) = judged.inspect_err(|_| self.counts.refused += 1)?;
+        let (grant, life) = judged?;
         let key = FlowKey::of(header);
         if !self.flows.contains_key(&key) && !self.has_room(header.origin) {
-            self.counts.refused += 1;
             return Err(Answer::TooMany);
         }
         // A flow that led elsewhere would keep what was opened for it.
         if self.flows.get(&key).is_some_and(|entry| entry.far != grant.far) {
-            self.counts.refused += 1;
             return Err(Answer::NotGranted);
         }
-        self.counts.opened += 1;
         let (until, rate_kbps) = (now + life, grant.rate_kbps);
         let entry = self.flows.entry(key).or_insert_with(|| Entry {
             grant: grant.id,
@@ -181,11 +166,9 @@ impl Gate {
     ) -> Result<(), Stopped> {
         let stopped = |answer| Err(Stopped::Answer(answer));
         let Some(entry) = self.flows.get_mut(&FlowKey::of(header)) else {
-            self.counts.unknown += 1;
             return stopped(Answer::Unknown);
         };
         if entry.until < now {
-            self.counts.refused += 1;
             return stopped(Answer::Expired);
         }
         let far = match &entry.far {
@@ -193,7 +176,6 @@ impl Gate {
             FarEnd::Target(_) | FarEnd::Hub(_) => None,
         };
         if !entry.names(&header.route, now) || header.far != far {
-            self.counts.refused += 1;
             return stopped(Answer::NotGranted);
         }
         entry.used = now;
@@ -201,7 +183,6 @@ impl Gate {
         let taken = entry.buckets[way as usize].take(now, bytes);
         let party = self.party(sender, rate_kbps, now);
         if taken.is_err() || party.sends.take(now, bytes).is_err() {
-            self.counts.too_fast += 1;
             return Err(Stopped::TooFast);
         }
         Ok(())
@@ -225,14 +206,8 @@ impl Gate {
                 entry.used = now;
                 Ok(())
             }
-            Some(_) => {
-                self.counts.refused += 1;
-                Err(Stopped::Answer(Answer::Expired))
-            }
-            None => {
-                self.counts.unknown += 1;
-                Err(Stopped::Answer(Answer::Unknown))
-            }
+            Some(_) => Err(Stopped::Answer(Answer::Expired)),
+            None => Err(Stopped::Answer(Answer::Unknown)),
         }
     }
 
@@ -415,7 +390,6 @@ mod tests {
             assert_eq!(open(&mut gate, header(7, edges), grant, at(0)), Err(why));
         }
         assert_eq!(pass(&mut gate, &header(7, &[1])), unknown);
-        assert_eq!((gate.counts.refused, gate.counts.unknown), (4, 2));
 
         open(&mut gate, header(7, &[1, 2]), &[1], at(0)).unwrap();
         assert_eq!(pass(&mut gate, &header(7, &[2])), Ok(()));
@@ -472,7 +446,6 @@ mod tests {
         assert_eq!(sent(&mut gate, A, 7, Way::Out, 0), 149);
         assert_eq!(sent(&mut gate, B, 7, Way::Back, 0), 149);
         assert_eq!(sent(&mut gate, A, 8, Way::Out, 1_000), 100, "of what both may");
-        assert!(gate.counts.too_fast > 2_000);
     }
 
     #[test]

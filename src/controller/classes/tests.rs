@@ -5,16 +5,7 @@ fn at(s: i64) -> Wall {
 }
 
 fn new(id: &str) -> NewClass {
-    NewClass {
-        id: id.into(),
-        participants: vec![("t".into(), Role::Teacher), ("s".into(), Role::Student)],
-        target: None,
-        budget: None,
-        budget_on: BudgetOn::RoundTrip,
-        protect: Protect::Off,
-        start: None,
-        end: None,
-    }
+    NewClass::new(id, vec![("t".into(), Role::Teacher), ("s".into(), Role::Student)])
 }
 
 const LOST: Duration = Duration::from_secs(10);
