@@ -402,12 +402,24 @@ impl Core {
     /// One step of the live choice.
     fn step(&mut self, now: Now) {
         let every = self.step_every();
-        let happened = self.legs.step(now.mono, every, &self.edges, &self.prober);
+        let changed = self.legs.step(now.mono, every, &self.edges, &self.prober);
+        if !changed.removed.is_empty() {
+            self.remove(changed.removed);
+            self.want(now.mono);
+            self.retune(now.mono);
+        }
         if self.rates.at_risk != self.legs.legs_at_risk() {
             self.retune(now.mono);
         }
-        self.watch_legs(&happened, now.mono);
-        self.tell(happened, now);
+        self.watch_legs(&changed.happened, now.mono);
+        self.tell(changed.happened, now);
+    }
+
+    /// Probes these routes no more.
+    fn remove(&mut self, routes: Vec<(LegId, Route)>) {
+        for (leg, route) in routes {
+            self.prober.remove(Key::Route(leg, route));
+        }
     }
 
     /// The media that is carried from and to this machine, as the next report has it.

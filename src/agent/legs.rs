@@ -77,7 +77,7 @@ pub struct Legs {
     revision: u64,
 }
 
-/// What new plans changed.
+/// What new plans or a step changed.
 #[derive(Debug, Default)]
 pub struct Changed {
     /// Routes that are installed no more.
@@ -168,11 +168,25 @@ impl Legs {
                 told: None,
             }
         });
+        let live = LivePlan {
+            version: plan.version,
+            routes: new.routes,
+            budget: Duration::from_micros(u64::from(plan.budget_us)),
+            one_way: plan.budget_one_way,
+            added: new.added,
+        };
+        let events = leg.live.set_plan(now, &live);
+        let infos = std::mem::replace(&mut leg.edges, new.edges);
+        for entry in leg.live.routes().filter_map(|route| route.entry()) {
+            if let Some(info) = infos.get(&entry) {
+                leg.edges.entry(entry).or_insert_with(|| info.clone());
+            }
+        }
         let mut old = std::mem::take(&mut leg.routes);
-        leg.routes = new
-            .routes
-            .iter()
-            .map(|&route| match old.iter().position(|o| o.route == route) {
+        leg.routes = leg
+            .live
+            .routes()
+            .map(|route| match old.iter().position(|o| o.route == route) {
                 Some(known) => old.swap_remove(known),
                 None => Installed {
                     route,
@@ -182,19 +196,10 @@ impl Legs {
             })
             .collect();
         changed.removed.extend(old.iter().map(|o| (leg.id, o.route)));
-        leg.edges = new.edges;
         leg.far_subject.clone_from(&plan.far_subject);
         leg.grant = plan.grant.to_vec();
         leg.rate_kbps = rate_kbps(&leg.grant).unwrap_or(0);
         leg.protect = protect(&plan.protect);
-        let live = LivePlan {
-            version: plan.version,
-            routes: new.routes,
-            budget: Duration::from_micros(u64::from(plan.budget_us)),
-            one_way: plan.budget_one_way,
-            added: new.added,
-        };
-        let events = leg.live.set_plan(now, &live);
         events
             .into_iter()
             .map(|event| leg.happened(&plan.class, event))
@@ -272,8 +277,8 @@ impl Legs {
     }
 
     /// One step of the live choice of every leg; there is one `every` so often.
-    pub fn step(&mut self, now: Mono, every: Duration, edges: &Edges, prober: &Prober<Key>) -> Vec<Happened> {
-        let mut all = Vec::new();
+    pub fn step(&mut self, now: Mono, every: Duration, edges: &Edges, prober: &Prober<Key>) -> Changed {
+        let mut changed = Changed::default();
         for (class, leg) in &mut self.legs {
             let id = leg.id;
             let evidence: Vec<_> = leg
@@ -283,14 +288,22 @@ impl Legs {
                 .collect();
             let before = (leg.live.in_use(), leg.at_risk);
             for event in leg.live.on_tick(now, &evidence) {
-                all.push(leg.happened(class, event));
+                changed.happened.push(leg.happened(class, event));
+            }
+            let left = leg.live.routes().count();
+            if left < leg.routes.len() {
+                let left = leg.routes.drain(left..);
+                changed
+                    .removed
+                    .extend(left.map(|installed| (id, installed.route)));
+                self.revision += 1;
             }
             leg.at_risk = leg.live.at_risk(now);
             if before != (leg.live.in_use(), leg.at_risk) {
                 self.revision += 1;
             }
         }
-        all
+        changed
     }
 
     /// The class that this agent has with another.
@@ -583,6 +596,11 @@ mod tests {
             of: Some(far_end::Of::Target("sfu:1".into())),
         });
         legs.set_plans(&told, Mono::ZERO);
+        let (id, second) = legs.routes().nth(1).unwrap();
+        for i in 1..=8 {
+            let at = Mono::from_millis(i * 100);
+            legs.sample(id, second, 0, at, Duration::from_millis(80));
+        }
         told.plans[0].version = 2;
         told.plans[0].routes.reverse();
         told.plans[0].routes.pop();
@@ -593,6 +611,42 @@ mod tests {
             "{text}"
         );
         assert_eq!(happened[0].detail["exit_changed"], true);
+    }
+
+    #[test]
+    fn a_route_that_a_plan_leaves_out_is_kept_with_its_entry_while_it_is_used() {
+        let mut legs = Legs::default();
+        let mut told = plans(&[1]);
+        let info = |id| proto::EdgeInfo {
+            id,
+            ..proto::EdgeInfo::default()
+        };
+        told.plans[0].far_end = Some(proto::FarEnd {
+            of: Some(far_end::Of::Target("sfu:1".into())),
+        });
+        told.plans[0].edges = vec![info(1)];
+        legs.set_plans(&told, Mono::ZERO);
+        let edge = |id| EdgeId::new(id).unwrap();
+        let entries = |legs: &Legs| legs.entries().into_keys().collect::<Vec<_>>();
+        told.plans[0].version = 2;
+        told.plans[0].routes = vec![proto::Route { edges: vec![2] }];
+        told.plans[0].edges = vec![info(2)];
+        let changed = legs.set_plans(&told, Mono::from_millis(500));
+        assert_eq!((changed.removed.len(), changed.happened.len()), (0, 0));
+        assert_eq!(entries(&legs), [edge(1), edge(2)]);
+
+        let mut core_edges = Edges::default();
+        core_edges.want(&legs.entries());
+        for id in [1, 2] {
+            core_edges.connected(edge(id), 1, Mono::ZERO);
+        }
+        let prober = Prober::new(Mono::ZERO, 1, corridor_probes::SessionConfig::default());
+        let step = |legs: &mut Legs, ms| legs.step(Mono::from_millis(ms), GRID, &core_edges, &prober);
+        assert_eq!(step(&mut legs, 2_499).removed, []);
+        let changed = step(&mut legs, 2_500);
+        let routes = |changed: &Changed| changed.removed.iter().map(|r| r.1).collect::<Vec<_>>();
+        assert_eq!(routes(&changed), [Route::new(&[edge(1)]).unwrap()]);
+        assert_eq!((changed.happened.len(), entries(&legs)), (1, vec![edge(2)]));
     }
 
     #[test]

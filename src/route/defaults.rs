@@ -182,6 +182,10 @@ pub const GOOD_SHARE: f64 = 0.66;
 /// Time between two moves for a breach: the new route's percentiles need it.
 pub const BREACH_HOLD: Duration = Duration::from_secs(5);
 
+/// How long a route that is in use is kept beside a plan that leaves it out, until one of the plan's has samples:
+/// edges let pass what goes by the grant before for a second longer.
+pub const LEAVING: Duration = Duration::from_secs(2);
+
 /// Time on a route before a merely better one is taken: the live choice must not race the controller's.
 pub const LIVE_DWELL: Duration = Duration::from_secs(10);
 

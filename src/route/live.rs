@@ -35,7 +35,9 @@ use self::{
 };
 use super::{
     Fate, Fates,
-    defaults::{BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LIVE_DWELL, LOSS_HEAVY, OUTCOME_LAG, SILENT_STEPS},
+    defaults::{
+        BREACH_HOLD, EVALUATION, GOOD_FOR, GRID, LEAVING, LIVE_DWELL, LOSS_HEAVY, OUTCOME_LAG, SILENT_STEPS,
+    },
     hold_down::HoldDowns,
     margin::{gain, ms},
 };
@@ -122,6 +124,8 @@ pub struct LiveChoice {
     since: Option<Mono>,
     /// The plan's primary waits for samples of its own before it is adopted.
     adopting: bool,
+    /// The last track is no route of the plan: it is used until another one has samples, or until then.
+    leaving: Option<Mono>,
     access: Access,
     /// Routes left in trouble, and routes left for better ones: the latter are still good in need.
     troubled: HoldDowns<Mono>,
@@ -151,6 +155,7 @@ impl LiveChoice {
             in_use: 0,
             since: None,
             adopting: false,
+            leaving: None,
             access: Access::new(grid),
             troubled: HoldDowns::default(),
             outgrown: HoldDowns::default(),
@@ -165,15 +170,18 @@ impl LiveChoice {
     /// Installs a plan and adopts its primary, unless the agent's own evidence calls that down, in breach
     /// or lossy now, or it is the same primary as before and held down. What is known of routes that stay
     /// installed is kept, and so is what is known of their first edges. A primary that nothing is known of yet
-    /// is adopted when it has samples, if the route in use is still installed.
+    /// is adopted when it has samples; a good route in use that the plan leaves out stays installed for that
+    /// long, or for [`LEAVING`], behind those of the plan.
     pub fn set_plan(&mut self, now: Mono, plan: &LivePlan) -> Vec<LiveEvent> {
-        if !self.tracks.is_empty() && self.routes().eq(plan.routes.iter().copied()) {
+        let planned = self.planned();
+        if planned > 0 && self.routes().take(planned).eq(plan.routes.iter().copied()) {
             // The same routes under other terms: whatever was chosen among them stands.
             self.set_terms(plan);
             return Vec::new();
         }
         let before = self.in_use();
         let primary_before = self.tracks.first().map(|t| t.route);
+        let leaves_until = self.leaving.take().unwrap_or(now + LEAVING);
         let mut old = std::mem::take(&mut self.tracks);
         let entries: Vec<_> = old
             .iter()
@@ -214,28 +222,69 @@ impl LiveChoice {
             kept.or_else(|| self.fittest(now, |_| true))
         };
         self.in_use = to.unwrap_or(0);
-        self.moved(
-            from,
-            now,
-            Reason::Plan {
-                version: plan.version,
-            },
-        )
+        if kept.is_none()
+            && !self.has_samples(self.in_use)
+            && let Some(left_out) = old.into_iter().find(|t| t.route == from)
+        {
+            self.tracks.push(left_out);
+            let last = self.tracks.len() - 1;
+            if self.in_trouble(last, now).is_none() && now < leaves_until {
+                self.adopting = self.in_use == 0;
+                self.in_use = last;
+                self.leaving = Some(leaves_until);
+            } else {
+                self.tracks.pop();
+            }
+        }
+        self.moved(from, now, self.by_plan())
+    }
+
+    /// Lets go of the route that the plan left out, once another is used, or its time is over.
+    fn leave(&mut self, now: Mono) -> Vec<LiveEvent> {
+        let (Some(until), Some(last)) = (self.leaving, self.tracks.len().checked_sub(1)) else {
+            return Vec::new();
+        };
+        let mut events = Vec::new();
+        if self.in_use == last {
+            if now < until {
+                return events;
+            }
+            let from = self.tracks[last].route;
+            self.in_use = self.fittest(now, |_| true).unwrap_or(0);
+            events = self.moved(from, now, self.by_plan());
+        }
+        self.leaving = None;
+        self.tracks.pop();
+        self.better = None;
+        events
+    }
+
+    const fn by_plan(&self) -> Reason {
+        Reason::Plan {
+            version: self.version,
+        }
     }
 
     fn set_terms(&mut self, plan: &LivePlan) {
-        for (i, track) in self.tracks.iter_mut().enumerate() {
+        let planned = self.planned();
+        for (i, track) in self.tracks.iter_mut().take(planned).enumerate() {
             track.set_terms(plan.budget, plan.added.get(i).copied().unwrap_or_default());
         }
         self.version = plan.version;
         self.one_way = plan.one_way;
     }
 
-    fn routes(&self) -> impl Iterator<Item = Route> + '_ {
+    /// How many tracks are the plan's.
+    fn planned(&self) -> usize {
+        self.tracks.len() - usize::from(self.leaving.is_some())
+    }
+
+    /// Every installed route, those of the plan first.
+    pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
         self.tracks.iter().map(|t| t.route)
     }
 
-    /// A round trip of the route at `route_idx` of the plan; media's count as probes' do.
+    /// A round trip of the route at `route_idx` of [`Self::routes`]; media's count as probes' do.
     pub fn on_sample(&mut self, route_idx: usize, now: Mono, rtt: Duration) {
         if route_idx >= self.tracks.len() {
             return;
@@ -246,7 +295,7 @@ impl LiveChoice {
         }
     }
 
-    /// Once a grid step or more often. `evidence` is in the order of the plan's routes.
+    /// Once a grid step or more often. `evidence` is in the order of [`Self::routes`].
     pub fn on_tick(&mut self, now: Mono, evidence: &[RouteEvidence]) -> Vec<LiveEvent> {
         let excused = self.access.is_out() || self.access.stalled_within(now, OUTCOME_LAG);
         for (track, seen) in self.tracks.iter_mut().zip(evidence) {
@@ -280,6 +329,7 @@ impl LiveChoice {
             let from = self.tracks[from].route;
             events.extend(self.moved(from, now, reason));
         }
+        events.extend(self.leave(now));
         events
     }
 
@@ -298,9 +348,9 @@ impl LiveChoice {
         self.tracks.get(self.in_use).and_then(Track::recent)
     }
 
-    /// Its index in the plan.
+    /// Its index in the plan; none while it is a route that the plan left out.
     pub fn in_use_index(&self) -> Option<usize> {
-        (self.in_use < self.tracks.len()).then_some(self.in_use)
+        (self.in_use < self.planned()).then_some(self.in_use)
     }
 
     /// Version of the plan that is installed.
@@ -349,12 +399,7 @@ impl LiveChoice {
             return None;
         }
         self.adopting = false;
-        Some((
-            0,
-            Reason::Plan {
-                version: self.version,
-            },
-        ))
+        Some((0, self.by_plan()))
     }
 
     fn breach(&self, now: Mono) -> Option<(usize, Reason)> {

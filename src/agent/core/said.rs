@@ -112,9 +112,7 @@ impl Core {
             tracing::warn!(class = %rejected, "plan cannot be understood");
         }
         self.tell(changed.happened, now);
-        for key in changed.removed {
-            self.prober.remove(Key::Route(key.0, key.1));
-        }
+        self.remove(changed.removed);
         self.want(now.mono);
         let targets: BTreeSet<_> = self.legs.targets().map(str::to_owned).collect();
         if targets != self.targets {
