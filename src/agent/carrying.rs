@@ -31,7 +31,9 @@ use crate::{
         wire::{Answer, Kind, Media, MediaError, Open, Word},
     },
     route::{FarEnd, Fates},
-    transport::{self, ACKNOWLEDGEMENT, BindError, Connection, PACKET, PlainSender, PlainSocket},
+    transport::{
+        self, ACKNOWLEDGEMENT, BindError, Connection, PACKET, PlainSender, PlainSocket, SendOutcome,
+    },
 };
 
 /// Local ports that are carried, and ports that others may reach.
@@ -77,6 +79,9 @@ pub struct CarryCounts {
     pub too_many: u64,
     /// Packets that came to a flow's socket from another program than the one it leads to.
     pub strangers: u64,
+    /// Packets that waited for this machine's line and gave way to newer ones.
+    #[serde(default)]
+    pub displaced: u64,
 }
 
 /// What `corridor agent status` shows of media.
@@ -627,11 +632,14 @@ impl State {
             return false;
         };
         let line = on_the_line(connection, datagram.len());
-        let taken = hand(connection, datagram);
-        if taken {
+        let outcome = hand(connection, datagram);
+        if let SendOutcome::Displaced(others) = outcome {
+            self.counts.displaced += u64::from(others);
+        }
+        if outcome.is_taken() {
             self.line = self.line + line;
         }
-        taken
+        outcome.is_taken()
     }
 }
 

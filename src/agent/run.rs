@@ -50,7 +50,7 @@ use crate::{
     targets::{self, Targets},
     transport::{
         self, ACKNOWLEDGEMENT, CloseCode, Connection, Endpoint, EndpointError, EndpointSetup, PACKET,
-        Received, SendOutcome, StreamRate,
+        Received, StreamRate,
     },
 };
 
@@ -429,7 +429,7 @@ impl Main {
             let datagram = std::mem::take(&mut probe.datagram);
             let len = datagram.len();
             let connection = self.connections.get(&probe.edge).map(|open| &open.connection);
-            let taken = connection.is_some_and(|c| c.send_datagram(datagram.into()) == SendOutcome::Queued);
+            let taken = connection.is_some_and(|c| c.send_datagram(datagram.into()).is_taken());
             if !taken {
                 self.core.probe_dropped(&probe);
                 continue;

@@ -407,7 +407,7 @@ impl Main {
                 datagrams_in: counters.datagrams_in,
                 datagrams_out: self.shared.out.load(Ordering::Relaxed),
                 forwarded: counters.forwarded,
-                local_drops: self.shared.local_drops.load(Ordering::Relaxed),
+                local_drops: self.shared.dropped(),
                 refused: counters.refused() + ends.refused(),
             }));
     }

@@ -129,12 +129,17 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
 
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
+    handle(shared, from, connection).await;
+    shared.unread.fetch_add(connection.unread(), Ordering::Relaxed);
+}
+
+async fn handle(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
     while let Ok(Received { data, arrival }) = connection.read_datagram().await {
         let notices = shared.datagrams().heard(from, arrival.at);
         shared.tell(notices);
         if shared.datagram(from, connection, &data, arrival) {
             // After a stall there are many to answer, and each is to have a packet of its own.
-            connection.transmitted().await;
+            connection.transmitted_soon().await;
         } else {
             // Whoever sends on has its turn before the next is queued: buffers are small.
             tokio::task::yield_now().await;

@@ -71,6 +71,8 @@ pub struct Shared {
     pub local_drops: AtomicU64,
     /// Messages for the controller that were dropped because it was out of reach or slow.
     pub uplink_dropped: AtomicU64,
+    /// Datagrams that came by connections which have ended, and that nobody had time to read.
+    pub unread: AtomicU64,
     pub out: AtomicU64,
     /// Where flows leave the mesh.
     pub exits: Exits,
@@ -99,6 +101,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             local_drops: AtomicU64::new(0),
             uplink_dropped: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             out: AtomicU64::new(0),
             exits,
             resting: AtomicBool::new(false),
@@ -124,7 +127,8 @@ impl Shared {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Handles one datagram from `from`, which came on `connection`. Whether it was answered there.
+    /// Handles one datagram from `from`, which came on `connection`. Whether it was answered there by one that is to
+    /// go in a packet of its own.
     pub fn datagram(
         self: &Arc<Self>,
         from: Sender,
@@ -137,7 +141,11 @@ impl Shared {
             .datagrams()
             .handle(from, &mut buffer, recv, || self.clock.mono());
         match verdict {
-            Ok(Verdict::Reply) => return self.send(connection, buffer),
+            Ok(Verdict::Reply) => {
+                // Signs of life may share a packet.
+                let alone = media::Word::of(&buffer).is_none();
+                return self.send(connection, buffer) && alone;
+            }
             Ok(Verdict::ToEdge(id)) => {
                 if media::Kind::of(&buffer).is_some() {
                     self.flows_now();
@@ -187,20 +195,32 @@ impl Shared {
 
     /// Hands a datagram to a connection; what it does not take is counted.
     pub fn send(&self, connection: &Connection, datagram: Vec<u8>) -> bool {
-        self.count(connection.send_datagram(datagram.into()) == SendOutcome::Queued)
+        self.count(connection.send_datagram(datagram.into()))
+    }
+
+    /// Datagrams that were dropped in this machine, coming or going.
+    pub fn dropped(&self) -> u64 {
+        let table = self.table();
+        let agents = table.agents.values().map(|agent| &agent.connection);
+        let unread: u64 = agents.chain(table.edges.values()).map(Connection::unread).sum();
+        drop(table);
+        self.local_drops.load(Ordering::Relaxed) + self.unread.load(Ordering::Relaxed) + unread
     }
 
     fn count_drop(&self) {
         self.local_drops.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn count(&self, taken: bool) -> bool {
-        if taken {
-            self.out.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.count_drop();
+    /// Whether it is on its way.
+    fn count(&self, outcome: SendOutcome) -> bool {
+        let dropped = outcome.dropped();
+        if dropped > 0 {
+            self.local_drops.fetch_add(dropped.into(), Ordering::Relaxed);
         }
-        taken
+        if outcome.is_taken() {
+            self.out.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome.is_taken()
     }
 
     /// Queues a control message for an agent; one that does not read is cut off.
@@ -347,7 +367,11 @@ impl Carrier for Shared {
             NextStep::Agent(id) => table.agents.get(&id).map(|agent| &agent.connection),
             NextStep::Answer => None,
         };
-        self.count(connection.is_some_and(|connection| hand(connection, datagram)))
+        let Some(connection) = connection else {
+            self.count_drop();
+            return false;
+        };
+        self.count(hand(connection, datagram))
     }
 
     fn admits(&self, flow: FlowKey, bytes: usize) -> bool {

@@ -418,7 +418,7 @@ impl Driver {
     async fn transmit(&mut self, connection: &Connection, probe: &LinkProbe, size: usize, booked: Mono) {
         probe.write(&mut self.buffer, size);
         match connection.send_datagram(Bytes::copy_from_slice(&self.buffer)) {
-            SendOutcome::Queued => {
+            SendOutcome::Queued | SendOutcome::Displaced(_) => {
                 // Before the next probe is stamped.
                 connection.transmitted().await;
                 let errors = self.dialler.send_errors();

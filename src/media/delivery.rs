@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     machine::Machine,
-    transport::{BindError, Connection, PlainSender, PlainSocket, SendOutcome},
+    transport::{BindError, Connection, FlowTag, PlainSender, PlainSocket, SendOutcome},
 };
 
 /// Whoever knows the connections.
@@ -55,8 +55,8 @@ impl OpenError {
 }
 
 /// Hands a datagram of media to a connection, in two halves if it is too big for one packet.
-pub fn hand(connection: &Connection, datagram: Vec<u8>) -> bool {
-    let sent = |datagram: Vec<u8>| connection.send_datagram(datagram.into()) == SendOutcome::Queued;
+pub fn hand(connection: &Connection, datagram: Vec<u8>) -> SendOutcome {
+    let sent = |datagram: Vec<u8>| connection.send_media(datagram.into(), tag);
     let fits = connection
         .max_datagram_size()
         .is_none_or(|most| datagram.len() <= most);
@@ -64,10 +64,27 @@ pub fn hand(connection: &Connection, datagram: Vec<u8>) -> bool {
         return sent(datagram);
     }
     match Media::parse(&datagram).and_then(|media| media.split()) {
-        Ok([first, second]) => sent(first) && sent(second),
+        Ok([first, second]) => match (sent(first), sent(second)) {
+            (refused @ SendOutcome::LocalDrop(_), _) | (SendOutcome::Queued, refused) => refused,
+            (displaced @ SendOutcome::Displaced(_), SendOutcome::Queued) => displaced,
+            (SendOutcome::Displaced(one), SendOutcome::Displaced(other)) => {
+                SendOutcome::Displaced(one + other)
+            }
+            (SendOutcome::Displaced(_), refused @ SendOutcome::LocalDrop(_)) => refused,
+        },
         // It is counted as too large by the connection.
         Err(_) => sent(datagram),
     }
+}
+
+/// Which flow a datagram is of; signs of life are of none.
+fn tag(datagram: &[u8]) -> FlowTag {
+    let Ok((header, _)) = RouteHeader::parse(datagram) else {
+        return FlowTag::OWN;
+    };
+    let FlowKey { origin, flow } = FlowKey::of(&header);
+    // Flows are drawn at random: agents' seldom meet.
+    FlowTag((origin.0.rotate_left(32) ^ flow).max(1))
 }
 
 /// Cumulative.

@@ -25,8 +25,9 @@ use super::{
     breaker::TRICKLE_BPS,
     bucket::{StreamBucket, StreamRate, TokenBucket},
     close::{CloseCode, Closed},
-    config::Kind,
+    config::{self, Kind},
     congestion::{OpenController, PathBreaker},
+    fair::{FairQueue, FlowTag, Full},
     packets::{Matching, PacketLog, Peer, Taken},
     stream::{ControlReceiver, ControlSender},
 };
@@ -49,6 +50,8 @@ struct Inner {
     /// None on connections with ordinary congestion control.
     bucket: Option<Mutex<StreamBucket>>,
     read: AtomicU64,
+    /// Datagrams that came and were dropped before they could be read.
+    unread: AtomicU64,
     last_heard_ns: AtomicI64,
     packets: Mutex<Packets>,
 }
@@ -92,6 +95,10 @@ struct Sending {
     offered: u64,
     accepted: u64,
     drops: LocalDrops,
+    /// What quinn has no room for.
+    backlog: FairQueue,
+    /// A task hands it on as there is.
+    is_handing: bool,
     /// quinn's free buffer space when its queue is empty.
     empty_space: usize,
     breaker: Option<Arc<PathBreaker>>,
@@ -154,6 +161,8 @@ impl Connection {
             offered: 0,
             accepted: 0,
             drops: LocalDrops::default(),
+            backlog: FairQueue::new(config::backlog(kind)),
+            is_handing: false,
             empty_space: quinn.datagram_send_buffer_space(),
             breaker: OpenController::breaker_of(&quinn),
             breaker_looked_up: now,
@@ -170,6 +179,7 @@ impl Connection {
                 sending: Mutex::new(sending),
                 bucket,
                 read: AtomicU64::new(0),
+                unread: AtomicU64::new(0),
                 last_heard_ns: AtomicI64::new(now.as_nanos()),
                 clock,
             }),
@@ -217,15 +227,33 @@ impl Connection {
 
     // ---- datagrams ----
 
-    /// Queues a datagram, or drops it here and says why. Never waits.
+    /// Queues a datagram, or drops it here and says why. Never waits. What was queued is not dropped any more while
+    /// the connection lasts.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn send_datagram(&self, data: Bytes) -> SendOutcome {
+        self.send(data, |_| FlowTag::OWN)
+    }
+
+    /// Queues a datagram of media. Where more is to go than can, flows share what there is, and their oldest is
+    /// dropped: `flow` says which the datagram is of.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn send_media(&self, data: Bytes, flow: fn(&[u8]) -> FlowTag) -> SendOutcome {
+        self.send(data, flow)
+    }
+
+    fn send(&self, data: Bytes, flow: fn(&[u8]) -> FlowTag) -> SendOutcome {
         let now = self.inner.clock.mono();
         let mut sending = self.sending();
         sending.offered += 1;
-        match self.try_send(&mut sending, now, data) {
-            Ok(()) => {
-                sending.accepted += 1;
-                SendOutcome::Queued
+        match self.try_send(&mut sending, now, data, flow) {
+            Ok(0) => SendOutcome::Queued,
+            Ok(displaced) => {
+                sending.drops.displaced += u64::from(displaced);
+                SendOutcome::Displaced(displaced)
             }
             Err(drop) => {
                 sending.drops.count(drop);
@@ -234,7 +262,14 @@ impl Connection {
         }
     }
 
-    fn try_send(&self, sending: &mut Sending, now: Mono, data: Bytes) -> Result<(), LocalDrop> {
+    /// Answers how many others were dropped for it.
+    fn try_send(
+        &self,
+        sending: &mut Sending,
+        now: Mono,
+        data: Bytes,
+        flow: fn(&[u8]) -> FlowTag,
+    ) -> Result<u32, LocalDrop> {
         let quinn = &self.inner.quinn;
         let len = data.len();
         if sending.breaker.is_some() && now.since(sending.breaker_looked_up) >= BREAKER_LOOKUP {
@@ -248,35 +283,68 @@ impl Connection {
             return Err(LocalDrop::Breaker);
         }
         // With less space quinn would drop older datagrams, and nobody would know which.
-        let full = quinn.datagram_send_buffer_space() < len;
-        let sent = if full && quinn.max_datagram_size().is_some_and(|max| len <= max) {
-            return Err(if quinn.close_reason().is_some() {
-                LocalDrop::Closed
-            } else {
-                LocalDrop::BufferFull
-            });
-        } else {
-            quinn.send_datagram(data)
-        };
-        sent.map_err(|e| match e {
-            SendDatagramError::TooLarge => LocalDrop::TooLarge,
-            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => LocalDrop::Unsupported,
-            SendDatagramError::ConnectionLost(_) => LocalDrop::Closed,
-        })
+        let waits = !sending.backlog.is_empty() || quinn.datagram_send_buffer_space() < len;
+        if !waits || quinn.max_datagram_size().is_none_or(|max| max < len) {
+            quinn.send_datagram(data).map_err(|e| why(&e))?;
+            sending.accepted += 1;
+            return Ok(0);
+        }
+        if quinn.close_reason().is_some() {
+            return Err(LocalDrop::Closed);
+        }
+        let tag = flow(&data);
+        let displaced = sending
+            .backlog
+            .push(tag, data)
+            .map_err(|Full| LocalDrop::BufferFull)?;
+        if !std::mem::replace(&mut sending.is_handing, true) {
+            tokio::spawn(self.clone().hand_on());
+        }
+        Ok(displaced)
+    }
+
+    /// Hands to quinn what waits, as it has room, until nothing does.
+    async fn hand_on(self) {
+        loop {
+            let next = {
+                let mut sending = self.sending();
+                let Some(next) = sending.backlog.pop() else {
+                    sending.is_handing = false;
+                    return;
+                };
+                sending.accepted += 1;
+                next
+            };
+            if let Err(error) = self.inner.quinn.send_datagram_wait(next).await {
+                let mut sending = self.sending();
+                sending.accepted -= 1;
+                sending.drops.count(why(&error));
+            }
+        }
     }
 
     /// Lets quinn put what is queued into packets, so that the next datagram gets one of its own: those
     /// that share a packet are lost together. Gives up where the socket takes no more. Cancel-safe.
     pub async fn transmitted(&self) {
+        self.transmitted_within(TURNS + LOOKS).await;
+    }
+
+    /// The same, for who has more to do than to wait for a socket that takes no more just now.
+    pub async fn transmitted_soon(&self) {
+        self.transmitted_within(TURNS).await;
+    }
+
+    async fn transmitted_within(&self, looks: usize) {
         let quinn = &self.inner.quinn;
         let empty = self.sending().empty_space;
-        for look in 0..TURNS + LOOKS {
+        for look in 0..looks {
             if look < TURNS {
                 tokio::task::yield_now().await;
             } else {
                 clock::sleep(&*self.inner.clock, LOOK_EVERY).await;
             }
-            if quinn.datagram_send_buffer_space() >= empty || quinn.close_reason().is_some() {
+            let is_empty = quinn.datagram_send_buffer_space() >= empty && self.sending().backlog.is_empty();
+            if is_empty || quinn.close_reason().is_some() {
                 return;
             }
         }
@@ -284,6 +352,18 @@ impl Connection {
 
     /// Waits for a datagram. Cancel-safe.
     pub async fn read_datagram(&self) -> Result<Received, Closed> {
+        if let Some(received) = self.try_read_datagram() {
+            return Ok(received);
+        }
+        // All that came and waited has been read: what is missing, quinn has dropped for want of room.
+        let came = self.inner.quinn.stats().frame_rx.datagram;
+        if let Some(received) = self.try_read_datagram() {
+            return Ok(received);
+        }
+        let read = self.inner.read.load(Ordering::Relaxed);
+        self.inner
+            .unread
+            .store(came.saturating_sub(read), Ordering::Relaxed);
         let data = self.inner.quinn.read_datagram().await?;
         Ok(self.received(data))
     }
@@ -314,6 +394,11 @@ impl Connection {
     /// not yet, or nobody knows.
     pub fn sent_since(&self, since: Mono, len: usize) -> Option<Mono> {
         lock(&self.inner.packets).peer.sent_since(since, len)
+    }
+
+    /// Datagrams that came and were dropped because their reader was behind, as of the last time that it was not.
+    pub fn unread(&self) -> u64 {
+        self.inner.unread.load(Ordering::Relaxed)
     }
 
     /// The largest datagram that can be sent now, in bytes. It grows when a larger MTU is found, shrinks
@@ -398,7 +483,8 @@ impl Connection {
         let empty = quinn.datagram_send_buffer_space() >= sending.empty_space;
         let stats = quinn.stats();
         let transmitted = stats.frame_tx.datagram;
-        if over || empty {
+        // While some are handed on, one of them may be with neither.
+        if (over || empty) && !sending.is_handing {
             sending.drops.in_queue = sending.accepted.saturating_sub(transmitted);
         }
         ConnectionStats {
@@ -406,10 +492,12 @@ impl Connection {
             transmitted,
             queued: sending
                 .accepted
-                .saturating_sub(transmitted + sending.drops.in_queue),
+                .saturating_sub(transmitted + sending.drops.in_queue)
+                + sending.backlog.len(),
             local_drops: sending.drops,
             received: stats.frame_rx.datagram,
             read: self.inner.read.load(Ordering::Relaxed),
+            unread: self.inner.unread.load(Ordering::Relaxed),
             packets_sent: stats.udp_tx.datagrams,
             bytes_sent: stats.udp_tx.bytes,
             packets_received: stats.udp_rx.datagrams,
@@ -440,6 +528,14 @@ impl Connection {
 
     fn sending(&self) -> MutexGuard<'_, Sending> {
         lock(&self.inner.sending)
+    }
+}
+
+const fn why(error: &SendDatagramError) -> LocalDrop {
+    match error {
+        SendDatagramError::TooLarge => LocalDrop::TooLarge,
+        SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => LocalDrop::Unsupported,
+        SendDatagramError::ConnectionLost(_) => LocalDrop::Closed,
     }
 }
 

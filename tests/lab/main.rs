@@ -13,6 +13,7 @@ mod proc;
 mod revocation;
 mod routes;
 mod rtp;
+mod saturated;
 mod second_machine;
 mod surroundings;
 mod talks;

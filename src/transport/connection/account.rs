@@ -8,13 +8,31 @@ pub enum SendOutcome {
     /// quinn has it and sends it in its task's next turn. It is lost here after all only if the path's MTU
     /// shrinks or the connection ends before that: [`ConnectionStats::local_drops`] says.
     Queued,
+    /// It waits, and so many older ones were dropped for want of room, of the flow that had most waiting.
+    Displaced(u32),
     LocalDrop(LocalDrop),
+}
+
+impl SendOutcome {
+    /// Whether it is on its way.
+    pub const fn is_taken(self) -> bool {
+        matches!(self, Self::Queued | Self::Displaced(_))
+    }
+
+    /// Datagrams that were dropped, this one or others.
+    pub const fn dropped(self) -> u32 {
+        match self {
+            Self::Queued => 0,
+            Self::Displaced(others) => others,
+            Self::LocalDrop(_) => 1,
+        }
+    }
 }
 
 /// Why a datagram never left this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LocalDrop {
-    /// The send buffer is full. The new one is dropped, not an older one, so that the caller knows which.
+    /// There is no room. The new one is dropped, not an older one, so that the caller knows which.
     BufferFull,
     /// Larger than [`super::Connection::max_datagram_size`].
     TooLarge,
@@ -33,6 +51,8 @@ pub struct LocalDrops {
     pub breaker: u64,
     pub unsupported: u64,
     pub closed: u64,
+    /// Older media, for want of room.
+    pub displaced: u64,
     /// Queued, and dropped in the queue: the MTU shrank, or the connection ended. Exact whenever the queue
     /// was empty or the connection over, else as of the last such moment.
     pub in_queue: u64,
@@ -40,7 +60,13 @@ pub struct LocalDrops {
 
 impl LocalDrops {
     pub fn total(&self) -> u64 {
-        self.buffer_full + self.too_large + self.breaker + self.unsupported + self.closed + self.in_queue
+        self.buffer_full
+            + self.too_large
+            + self.breaker
+            + self.unsupported
+            + self.closed
+            + self.displaced
+            + self.in_queue
     }
 
     pub(super) fn count(&mut self, drop: LocalDrop) {
@@ -62,13 +88,14 @@ pub struct ConnectionStats {
     pub offered: u64,
     /// Put into packets and handed to the socket.
     pub transmitted: u64,
-    /// Waiting in quinn's queue now.
+    /// Waiting now, in quinn's queue or before it.
     pub queued: u64,
     pub local_drops: LocalDrops,
-    /// Datagrams that arrived, and those of them that were read. The others wait to be read or, when the
-    /// reader is not behind, were dropped because the receive buffer was full.
+    /// Datagrams that arrived, and those of them that were read.
     pub received: u64,
     pub read: u64,
+    /// Those that were dropped because the receive buffer was full, as of the last time that all was read.
+    pub unread: u64,
     /// QUIC packets (UDP payloads) and their bytes.
     pub packets_sent: u64,
     pub bytes_sent: u64,

@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     proto::ALPN,
     sim::{HostSpec, LinkShape, Loss, NatKind, SimClock, SimHost, SimNetwork},
-    transport::{Closed, LocalDrop, Received, SendOutcome, StreamRate},
+    transport::{Closed, FlowTag, LocalDrop, Received, SendOutcome, StreamRate},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -308,7 +308,7 @@ async fn local_drops_of_a_burst_are_counted_exactly() {
         match client.send_datagram(Bytes::from(vec![0; 1_100])) {
             SendOutcome::Queued => queued += 1,
             SendOutcome::LocalDrop(LocalDrop::BufferFull) => dropped += 1,
-            SendOutcome::LocalDrop(other) => panic!("{other:?}"),
+            other => panic!("{other:?}"),
         }
     }
     let stats = client.stats();
@@ -330,6 +330,52 @@ async fn local_drops_of_a_burst_are_counted_exactly() {
         client.send_datagram(too_large),
         SendOutcome::LocalDrop(LocalDrop::TooLarge)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_there_is_no_room_flows_share_it_and_the_oldest_goes() {
+    let sim = sim(10, LinkShape::delay(20 * MS));
+    let (client, server) = sim.connect().await;
+    let flow = |datagram: &[u8]| FlowTag(datagram[0].into());
+    let datagram = |flow: u8, number: u32| {
+        let mut bytes = vec![flow; 1_100];
+        bytes[1..5].copy_from_slice(&number.to_be_bytes());
+        Bytes::from(bytes)
+    };
+    // A thousand of one flow at once, and few of another.
+    let mut dropped = 0;
+    for number in 0..1_000 {
+        dropped += client.send_media(datagram(1, number), flow).dropped();
+        if number % 200 == 0 {
+            let outcome = client.send_media(datagram(2, number), flow);
+            assert!(outcome.is_taken());
+            dropped += outcome.dropped();
+        }
+    }
+    assert_eq!(client.stats().local_drops.displaced, u64::from(dropped));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut came = [Vec::new(), Vec::new()];
+    while let Some(Received { data, .. }) = server.try_read_datagram() {
+        let number = u32::from_be_bytes(data[1..5].try_into().unwrap());
+        came[usize::from(data[0]) - 1].push(number);
+    }
+    let [much, few] = came;
+    assert_eq!(few, [0, 200, 400, 600, 800]);
+    assert!(much.is_sorted() && much.ends_with(&[997, 998, 999]), "{much:?}");
+    assert_eq!(much.len() + dropped as usize, 1_000);
+    let stats = client.stats();
+    assert_eq!((stats.queued, stats.offered), (0, 1_005));
+    assert_eq!(stats.transmitted + stats.local_drops.total(), stats.offered);
+
+    // What waits when the connection ends is counted too.
+    for number in 0..60 {
+        client.send_media(datagram(1, number), flow);
+    }
+    client.close(crate::transport::CloseCode::Done, "");
+    tokio::time::sleep(MS).await;
+    let stats = client.stats();
+    assert_eq!((stats.queued, stats.offered), (0, 1_065));
+    assert_eq!(stats.transmitted + stats.local_drops.total(), stats.offered);
 }
 
 #[tokio::test(start_paused = true)]
