@@ -15,5 +15,5 @@ pub use network::{
     Fate, Gilbert, HostSpec, IP_UDP_HEADERS, Lengths, LinkCounters, LinkShape, Loss, LossCause, NatId,
     NatKind, SimError, SimHost, SimNetwork, SimRuntime, TraceEvent,
 };
-pub use talk::{Talk, TalkError, Told};
+pub use talk::{Says, Talk, TalkError, Told};
 pub use world::{AgentSpec, CONTROLLER, ClockSpec, EdgeSpec, World, WorldError, WorldSpec};

@@ -55,6 +55,17 @@ pub struct Told {
     pub worst_rtt: Duration,
 }
 
+/// What is said, and in which class.
+#[derive(Debug, Clone, Copy)]
+pub struct Says<'a> {
+    pub class: &'a str,
+    /// The second program is the class's target.
+    pub to_target: bool,
+    /// One packet in this time, of so many bytes.
+    pub every: Duration,
+    pub size: usize,
+}
+
 /// See the module's documentation. Dropping it ends it.
 #[derive(Debug)]
 pub struct Talk {
@@ -69,28 +80,29 @@ impl Talk {
         world: &World,
         number: u16,
         (from, to): (&str, &str),
-        class: &str,
-        every: Duration,
-        size: usize,
+        says: Says<'_>,
     ) -> Result<Self, TalkError> {
         let port = FIRST_PORT + number;
         let said = TalkError::Agent;
-        if !world.agent(to)?.accept(port).await.map_err(said)? {
+        let target = SocketAddr::new(world.address_of(to)?, port);
+        let (to_whom, answers_at) = if says.to_target {
+            (To::Target(target.to_string()), target)
+        } else if world.agent(to)?.accept(port).await.map_err(said)? {
+            let subject = to.to_owned();
+            (To::Agent { subject, port }, (Ipv4Addr::LOCALHOST, port).into())
+        } else {
             return Err(TalkError::Agent("too many ports".to_owned()));
-        }
+        };
         let forward = Forward {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            to: To::Agent {
-                subject: to.to_owned(),
-                port,
-            },
-            class: Some(class.to_owned()),
+            to: to_whom,
+            class: Some(says.class.to_owned()),
         };
         let carried = world.agent(from)?.forward(forward).await.map_err(said)?;
         let (here, there) = (world.host(from)?.clone(), world.host(to)?.clone());
         let book = Arc::default();
         let stop = CancellationToken::new();
-        let answers = PlainSocket::bind(&there, (Ipv4Addr::LOCALHOST, port).into())?;
+        let answers = PlainSocket::bind(&there, answers_at)?;
         let socket = PlainSocket::bind(&here, (Ipv4Addr::LOCALHOST, 0).into())?;
         let begun = here.clock().mono();
         tokio::spawn(answer(there, answers, Arc::clone(&book), stop.clone()));
@@ -99,8 +111,8 @@ impl Talk {
             socket,
             carried,
             Arc::clone(&book),
-            every,
-            size,
+            says.every,
+            says.size,
             stop.clone(),
         );
         tokio::spawn(talking);

@@ -497,6 +497,11 @@ impl World {
             .ok_or_else(|| WorldError::Unknown(name.to_owned()))
     }
 
+    /// A machine's address, inside its NAT if it has one.
+    pub fn address_of(&self, name: &str) -> Result<IpAddr, WorldError> {
+        Ok(self.node(name)?.address)
+    }
+
     fn address(&self, name: &str, port: u16) -> Result<String, WorldError> {
         Ok(SocketAddr::new(self.node(name)?.address, port).to_string())
     }

@@ -112,7 +112,10 @@ scenarios! {
     edge_dies
     ledger_stress
     lossy_link
+    media_drains
     media_edge_dies
+    media_exit_dies
+    media_moves
     middle_link_dies
     middle_link_slow
     one_way_budget

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     controller::NewClass,
-    sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, Talk, World, WorldSpec},
+    sim::{AgentSpec, ClockSpec, EdgeSpec, LinkShape, Loss, Says, Talk, World, WorldSpec},
 };
 
 /// Certificates due for it are renewed this often.
@@ -68,8 +68,13 @@ impl Stage {
     async fn talk(&mut self, at: Duration, talk: &text::Talk) -> Result<(), ScenarioError> {
         let number = u16::try_from(self.talks.len()).unwrap_or(u16::MAX);
         let [from, to] = &talk.between;
-        let between = (from.as_str(), to.as_str());
-        let begun = Talk::start(&self.world, number, between, &talk.class, talk.every.0, talk.size).await?;
+        let says = Says {
+            class: &talk.class,
+            to_target: talk.to_target,
+            every: talk.every.0,
+            size: talk.size,
+        };
+        let begun = Talk::start(&self.world, number, (from, to), says).await?;
         self.talks.insert(talk.name.clone(), (at, begun));
         Ok(())
     }

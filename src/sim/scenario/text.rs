@@ -201,6 +201,10 @@ pub struct Talk {
     /// The agents whose machines they run on; the first opens the flow.
     pub between: [String; 2],
     pub class: String,
+    /// The second machine is the class's target: its program has its agent carry nothing, and is reached at its own
+    /// address.
+    #[serde(default)]
+    pub to_target: bool,
     /// One packet in this time, …
     #[serde(default = "voice")]
     pub every: Span,
