@@ -105,8 +105,13 @@ fn keeps(
         .map(|r| snapshot.expect(leg.from, r, leg.to))
         .collect();
     held.sort_by_key(|x| x.cost(leg.budget));
+    // One that shares nothing with the primary is of use only as far as it is good.
+    let [held_disjoint, fresh_disjoint] =
+        [&held[..], fresh].map(|all| all.iter().find(|x| is_disjoint(&x.route, &plan.primary)));
+    let disjoint = held_disjoint.zip(fresh_disjoint);
     held.iter()
         .zip(fresh)
+        .chain(disjoint)
         .all(|(held, fresh)| !is_better(held, fresh, leg.budget))
 }
 
