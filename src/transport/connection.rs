@@ -97,7 +97,7 @@ struct Sending {
     drops: LocalDrops,
     /// What quinn has no room for.
     backlog: FairQueue,
-    /// A task hands it on as there is.
+    /// A task hands it on as there is, until it is empty, and the last of it with quinn.
     is_handing: bool,
     /// quinn's free buffer space when its queue is empty.
     empty_space: usize,
@@ -283,7 +283,8 @@ impl Connection {
             return Err(LocalDrop::Breaker);
         }
         // With less space quinn would drop older datagrams, and nobody would know which.
-        let waits = !sending.backlog.is_empty() || quinn.datagram_send_buffer_space() < len;
+        // Nor is anything to overtake what is being handed on.
+        let waits = sending.is_handing || quinn.datagram_send_buffer_space() < len;
         if !waits || quinn.max_datagram_size().is_none_or(|max| max < len) {
             quinn.send_datagram(data).map_err(|e| why(&e))?;
             sending.accepted += 1;
@@ -343,7 +344,7 @@ impl Connection {
             } else {
                 clock::sleep(&*self.inner.clock, LOOK_EVERY).await;
             }
-            let is_empty = quinn.datagram_send_buffer_space() >= empty && self.sending().backlog.is_empty();
+            let is_empty = quinn.datagram_send_buffer_space() >= empty && !self.sending().is_handing;
             if is_empty || quinn.close_reason().is_some() {
                 return;
             }
