@@ -3,6 +3,7 @@
 //! skipped.
 
 mod breach;
+mod degrade;
 mod deployment;
 mod durability;
 mod flows;

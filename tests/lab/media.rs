@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    deployment::{Deployment, wall_us},
+    deployment::{CONTROLLER, Deployment, wall_us},
     proc::Proc,
     talks::{
         AGENTS, RATE, Talked, by_which, carried, client, cut, four_edges, in_class, round_trip, server,
@@ -58,8 +58,12 @@ fn dies(
     victim: Victim,
     death: Death,
     before: Duration,
-    near: u32,
+    at: &Around,
 ) -> Died {
+    let near = at.near;
+    if at.alone {
+        deployment.process(CONTROLLER).kill9();
+    }
     let talking = client(world, "9s");
     let route = by_which(deployment, before);
     let [first, last] = &route[..] else {
@@ -104,7 +108,29 @@ fn dies(
     }
 }
 
-fn told(death: Death, victim: Victim, near: u32, died: &Died) {
+/// What a death finds.
+#[derive(Debug)]
+struct Around {
+    /// One way from an agent to the edges beside it, in ms.
+    near: u32,
+    protect: String,
+    /// The controller is dead before.
+    alone: bool,
+}
+
+impl Around {
+    /// As the environment says.
+    fn set() -> Self {
+        let set = |name: &str| std::env::var(name).ok();
+        Self {
+            near: set("CORRIDOR_NEAR_MS").map_or(10, |n| n.parse().expect("a number")),
+            protect: set("CORRIDOR_PROTECT").unwrap_or_else(|| "off".to_owned()),
+            alone: set("CORRIDOR_ALONE").is_some(),
+        }
+    }
+}
+
+fn told(death: Death, victim: Victim, at: &Around, died: &Died, void: bool) {
     let [there, back] = died.borne;
     let Talked {
         lost_up,
@@ -114,10 +140,13 @@ fn told(death: Death, victim: Victim, near: u32, died: &Died) {
     } = died.talk;
     let (after, why) = died.moved.clone().unwrap_or((-1, "nobody moved".to_owned()));
     say(format_args!(
-        "death of {}: {death:?} {victim:?} at {} ms: moved after {after} ms by {why}; \
-         lost {lost_up} there of {there} borne, {lost_down} back of {back}, {repeated} twice",
+        "death of {}: {death:?} {victim:?} at {} ms, protect {}, {} controller: moved after {after} ms by {why}; \
+         lost {lost_up} there of {there} borne, {lost_down} back of {back}, {repeated} twice{}",
         died.edge,
-        2 * near,
+        2 * at.near,
+        at.protect,
+        if at.alone { "without a" } else { "with its" },
+        if void { ", on a machine that was late" } else { "" },
     ));
 }
 
@@ -218,10 +247,10 @@ fn media_survives_the_deaths_of_edges() {
     }
     let set = |name: &str| std::env::var(name).ok();
     let rounds: Option<u32> = set("CORRIDOR_DEATHS").map(|n| n.parse().expect("a number"));
-    let near: u32 = set("CORRIDOR_NEAR_MS").map_or(10, |n| n.parse().expect("a number"));
-    let protect = set("CORRIDOR_PROTECT").unwrap_or_else(|| "off".to_owned());
+    let around = Around::set();
+    let near = around.near;
     let world = four_edges(near);
-    let mut deployment = in_class(&world, &["--protect", &protect, "--budget", "600ms"]);
+    let mut deployment = in_class(&world, &["--protect", &around.protect, "--budget", "600ms"]);
     let _server = server(&world);
 
     world.reset_stats();
@@ -246,8 +275,9 @@ fn media_survives_the_deaths_of_edges() {
             whole_again(&deployment);
             // Anywhere in the grids of packets, probes and signs of life.
             let before = Duration::from_micros(2_000_000 + u64::from(round) * 137_731 % 1_000_000);
-            let died = dies(&world, &mut deployment, victim, death, before, near);
-            told(death, victim, near, &died);
+            world.reset_stats();
+            let died = dies(&world, &mut deployment, victim, death, before, &around);
+            told(death, victim, &around, &died, world.void());
             // Figures are printed and judged by people; this is for what does not work at all.
             let talk = &died.talk;
             assert!(talk.sent > 400 && talk.repeated == 0, "{talk:?}");
@@ -255,6 +285,9 @@ fn media_survives_the_deaths_of_edges() {
             match death {
                 Death::Killed => deployment.run_edge(&died.edge),
                 Death::Cut => cut(&world, &died.edge, false),
+            }
+            if around.alone {
+                deployment.start_controller();
             }
         }
     }

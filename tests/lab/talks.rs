@@ -58,20 +58,30 @@ pub const RATE: f64 = 50.0;
 
 /// irtt's server at the student, behind its agent.
 pub fn server(world: &World) -> Proc {
+    server_at(world, "student")
+}
+
+/// The same at another node.
+pub fn server_at(world: &World, node: &str) -> Proc {
     let listen = format!("127.0.0.1:{PORT}");
     let server = ["server", "-i", "0", "-b", &listen];
-    let mut server = world.node("student").spawn("irtt", server, []);
+    let mut server = world.node(node).spawn("irtt", server, []);
     server.wait_for_udp(2112, Duration::from_secs(20));
     server
 }
 
 /// irtt's client at the teacher, for a while.
 pub fn client(world: &World, duration: &str) -> Proc {
+    client_at(world, "teacher", duration)
+}
+
+/// The same at another node.
+pub fn client_at(world: &World, node: &str, duration: &str) -> Proc {
     let to = format!("127.0.0.1:{PORT}");
     let client = [
         "client", "-i", "20ms", "-d", duration, "-l", "160", "-q", "-o", "-", &to,
     ];
-    world.node("teacher").spawn("irtt", client, [])
+    world.node(node).spawn("irtt", client, [])
 }
 
 /// What irtt says of a talk: sent, lost on the way there, lost on the way back, repeated, median round trip in ms.

@@ -1,0 +1,146 @@
+//! The way from an agent to its entry turns bad under media: how soon the flow leaves it, and that others' flows
+//! by the same edge stay.
+
+use std::{thread, time::Duration};
+
+use crate::{
+    deployment::{CONTROLLER, Deployment, LIMIT, Line, now, wall_us},
+    proc::Proc,
+    talks::{EDGES, PORT, by_which, client_at, links, server_at, talked, world},
+    world::{World, say, unavailable},
+};
+
+/// How the way turns bad: its name, the directions, and what they do from then on, beside what they did.
+const KINDS: [(&str, &str, &str); 4] = [
+    ("a third lost there", ":", "loss=0.3"),
+    ("a tenth lost there", ":", "loss=0.1"),
+    ("a tenth lost back", "~", "loss=0.1"),
+    ("150 ms more", "+", "delay_ms=85"),
+];
+const GOOD: &str = "loss=0 delay_ms=10";
+/// Whose flows these are: who turns bad, and who does not.
+const PAIRS: [[&str; 2]; 2] = [["teacher", "student"], ["anna", "ben"]];
+/// How soon it must have moved; the figure itself is printed, and judged by people.
+const MOVED: Duration = Duration::from_secs(30);
+
+fn switches(deployment: &Deployment<'_>, agent: &str) -> Vec<Line> {
+    let mut log = deployment.log(agent);
+    log.retain(|line| line.message() == "live choice" && line.text("kind") == "switch");
+    log
+}
+
+/// A class of a pair, once both legs have a route and a standby.
+fn begin(deployment: &Deployment<'_>, id: &str, [teacher, student]: [&str; 2]) {
+    deployment.begin_class(id, teacher, student);
+    deployment.wait_class(id, "both legs, with standbys", LIMIT, |class| {
+        let ready = |subject: &str| {
+            let person = class.participants.iter().find(|p| p.subject == subject)?;
+            let leg = person.legs.first()?;
+            (leg.in_use.is_some() && !leg.standbys.is_empty()).then_some(())
+        };
+        ready(teacher).and(ready(student))
+    });
+}
+
+fn end(deployment: &Deployment<'_>, id: &str) {
+    let data = deployment.data_text(CONTROLLER);
+    deployment.cli(CONTROLLER, &["class", "end", id, "--data", &data]);
+}
+
+/// What the first agent of a pair sends to a local port comes to the second's.
+fn carry(deployment: &Deployment<'_>, [from, to]: [&str; 2]) {
+    let data = [from, to].map(|agent| deployment.data_text(agent));
+    let (listen, target) = (format!("127.0.0.1:{PORT}"), format!("agent:{to}:{PORT}"));
+    deployment.cli(to, &["agent", "accept", PORT, "--data", &data[1]]);
+    let forward = [
+        "agent", "forward", "--listen", &listen, "--to", &target, "--data", &data[0],
+    ];
+    deployment.cli(from, &forward);
+}
+
+/// Turns the way bad in the middle of a talk, and tells how soon it was left.
+fn turn_bad(world: &World, deployment: &Deployment<'_>, (name, directions, bad): (&str, &str, &str)) {
+    let [teacher, _] = PAIRS[0];
+    let talking: Proc = client_at(world, teacher, "15s");
+    let before = by_which(deployment, Duration::from_secs(4));
+    let entry = before.first().expect("a route of edges").clone();
+    let way = match directions {
+        "~" => format!("{entry}:{teacher}"),
+        between => format!("{teacher}{between}{entry}"),
+    };
+    let (known, at, started) = (switches(deployment, teacher).len(), wall_us(), now());
+    world.set(&way, bad);
+    let switch = loop {
+        if let Some(switch) = switches(deployment, teacher).get(known) {
+            break switch.clone();
+        }
+        assert!(
+            started.elapsed() < MOVED,
+            "{name}: has not moved within {MOVED:?}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    };
+    let after = (switch.at_us - at) / 1_000;
+    let talk = talked(talking);
+    world.set(&format!("{teacher}+{entry}"), GOOD);
+    say(format_args!(
+        "{name}, by {before:?}: left after {after} ms; {} of {} lost there, {} back; {}",
+        talk.lost_up,
+        talk.sent,
+        talk.lost_down,
+        switch.text("detail"),
+    ));
+}
+
+/// Once a kind, or as often as `CORRIDOR_DEGRADE` says.
+#[test]
+fn a_way_that_turns_bad_is_left_and_others_stay() {
+    if let Some(why) = unavailable() {
+        say(format_args!("SKIPPED a_way_that_turns_bad_is_left: {why}"));
+        return;
+    }
+    let rounds: Option<usize> = std::env::var("CORRIDOR_DEGRADE")
+        .ok()
+        .map(|n| n.parse().expect("a number"));
+    let names = ["ctl", "e1", "e2", "e3", "e4", "teacher", "student", "anna", "ben"];
+    let nodes: String = names.map(|node| format!("[nodes.{node}]\n")).concat();
+    let mut all = links(10).to_vec();
+    for (like, other) in [("teacher", "anna"), ("student", "ben")] {
+        let same = links(10).into_iter().filter(|(agent, ..)| *agent == like);
+        all.extend(same.map(|(_, edge, ms)| (other, edge, ms)));
+    }
+    let world = world(&nodes, &all);
+    let deployment = Deployment::start(&world, &EDGES, &PAIRS.concat());
+    let _servers: Vec<Proc> = PAIRS
+        .iter()
+        .map(|pair| {
+            carry(&deployment, *pair);
+            server_at(&world, pair[1])
+        })
+        .collect();
+    begin(&deployment, "others", PAIRS[1]);
+    thread::sleep(Duration::from_secs(6));
+    let calm: Vec<usize> = PAIRS[1].map(|agent| switches(&deployment, agent).len()).into();
+
+    let kinds = rounds.map_or(&KINDS[..1], |_| &KINDS[..]);
+    for round in 0..rounds.unwrap_or(1) {
+        for (n, kind) in kinds.iter().enumerate() {
+            let id = format!("c{round}-{n}");
+            begin(&deployment, &id, PAIRS[0]);
+            // The live choice judges what it has seen for some seconds.
+            thread::sleep(Duration::from_secs(6));
+            let others = client_at(&world, PAIRS[1][0], "16s");
+            turn_bad(&world, &deployment, *kind);
+            let others = talked(others);
+            assert_eq!(
+                (others.lost_up, others.lost_down),
+                (0, 0),
+                "of the others: {others:?}"
+            );
+            end(&deployment, &id);
+        }
+    }
+    let after: Vec<usize> = PAIRS[1].map(|agent| switches(&deployment, agent).len()).into();
+    world.void();
+    assert_eq!(after, calm, "others have moved");
+}
