@@ -7,10 +7,10 @@ CORRIDOR := target/release/corridor
 MINUTES ?= 2
 PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-.PHONY: help up demo build web test lint fmt bench lab soak deaths fuzz accuracy clean
+.PHONY: help up demo build web test lint fmt bench bench-relay lab soak deaths fuzz accuracy clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 up: build ## build everything and run controller, one edge and one agent here
 	$(CORRIDOR) up
@@ -75,6 +75,12 @@ bench: build ## what the agent takes of this machine (root); MINUTES=10 for long
 	cargo build --release --locked -p corridor-agent-footprint
 	@mkdir -p docs/bench
 	target/release/agent_footprint --minutes $(MINUTES) --out docs/bench/agent-footprint.md
+
+bench-relay: web ## what an edge takes to relay a packet, beside coturn, bare quinn and plain UDP (root; ROUNDS=3); tables go to docs/bench
+	.ci/setup relay
+	cargo build --profile $(PROFILE) --locked --bins -p corridor -p corridor-relay-bench
+	@mkdir -p docs/bench
+	target/$(PROFILE)/corridor_relay --rounds $(or $(ROUNDS),3) --out docs/bench/relay.md
 
 accuracy: web ## how near corridor probe, irtt and fping come to the truth (root); SHORT=1; tables go to docs/accuracy
 	.ci/setup test

@@ -1,0 +1,214 @@
+//! The figures as tables.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+use corridor_bench::machine;
+
+use crate::{
+    cases::{Case, Figure, GOALS, Shows},
+    load::Figures,
+    results::Results,
+    world::System,
+};
+
+/// All cases with what was measured, and the machine before any was.
+#[derive(Debug)]
+pub struct Report {
+    pub cases: Vec<(&'static Case, Results)>,
+    /// Processors' time that nothing took in the second before the run, in percent.
+    pub idle: f64,
+    pub load: f64,
+}
+
+/// In µs.
+fn cpu_of_one(figures: &Figures) -> f64 {
+    figures.relay.cpu as f64 / 1e3 / figures.arrived as f64
+}
+
+fn of_one(count: u64, figures: &Figures) -> f64 {
+    count as f64 / figures.arrived as f64
+}
+
+impl System {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge, to an agent",
+            Self::Exit => "edge, to a target",
+            Self::Bare => "bare quinn",
+            Self::Coturn => "coturn, in clear",
+            Self::Forward => "UDP forwarder",
+            Self::DirectQuic => "no relay, QUIC",
+            Self::DirectUdp => "no relay, UDP",
+        }
+    }
+
+    /// What the same packets take without a relay.
+    const fn direct(self) -> Self {
+        match self {
+            Self::Edge | Self::Exit | Self::Bare | Self::DirectQuic => Self::DirectQuic,
+            Self::Coturn | Self::Forward | Self::DirectUdp => Self::DirectUdp,
+        }
+    }
+}
+
+/// The whole text: command, machine, tables, goals.
+pub fn text(report: &Report) -> anyhow::Result<String> {
+    let mut out = String::new();
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    writeln!(out, "command  corridor_relay {}", args.join(" "))?;
+    writeln!(out, "machine  {}", machine::describe()?)?;
+    writeln!(
+        out,
+        "before   load average {:.2}, {:.0} % of the processors idle; after: load average {:.2}",
+        report.load,
+        report.idle,
+        machine::load()?
+    )?;
+    for (case, results) in &report.cases {
+        let load = case.load;
+        writeln!(
+            out,
+            "\n{}: {} flows x {}/s, {} B, {:.0} packets/s offered",
+            case.name,
+            load.flows,
+            load.rate,
+            load.payload,
+            load.offered()
+        )?;
+        match case.shows {
+            Shows::Cpu => cpu(&mut out, case, results)?,
+            Shows::Delay => delay(&mut out, case, results)?,
+        }
+    }
+    writeln!(out, "\ngoals")?;
+    for goal in GOALS {
+        let Some((_, results)) = report.cases.iter().find(|(case, _)| case.name == goal.case) else {
+            continue;
+        };
+        let added = |figure| results.difference(goal.system, goal.system.direct(), figure);
+        let figure = match goal.figure {
+            Figure::CpuOfOne => results.median(goal.system, cpu_of_one),
+            Figure::AddedP50 => added(|f| us(f.p50)),
+            Figure::AddedP99 => added(|f| us(f.p99)),
+        };
+        let met = if figure <= goal.at_most { "met" } else { "MISSED" };
+        writeln!(
+            out,
+            "{:14}  {:22} {:22} {:>7} <= {:>4}  {met}",
+            goal.case,
+            goal.system.name(),
+            goal.what,
+            number(figure, 1),
+            goal.at_most
+        )?;
+    }
+    Ok(out)
+}
+
+fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{:18} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
+        "",
+        "sent/s",
+        "lost %",
+        "CPU µs",
+        "least to most",
+        "coturn",
+        "quinn",
+        "in",
+        "out",
+        "sleeps",
+        "gen %",
+        "rest %"
+    )?;
+    let of = |system| results.median(system, cpu_of_one);
+    for &system in case.systems {
+        let (least, most) = results.range(system, cpu_of_one);
+        let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
+        writeln!(
+            out,
+            "{:18} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
+            system.name(),
+            number(figure(|f| f.sent as f64 / f.window), 0),
+            number(results.lost(system), 2),
+            number(of(system), 2),
+            format!("{} to {}", number(least, 2), number(most, 2)),
+            number(of(system) / of(System::Coturn), 2),
+            number(of(system) / of(System::Bare), 2),
+            number(figure(|f| of_one(f.packets.out.max(f.sent), f)), 2),
+            number(figure(|f| of_one(f.packets.back.max(f.arrived), f)), 2),
+            number(figure(|f| of_one(f.relay.sleeps, f)), 2),
+            number(figure(|f| f.share(f.own.cpu)), 0),
+            number(figure(Figures::rest), 0),
+        )?;
+    }
+    Ok(())
+}
+
+fn delay(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{:18} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
+        "", "sent/s", "lost %", "CPU µs", "p50 µs", "p99 µs", "added p50", "added p99", "gen %", "rest %"
+    )?;
+    for &system in case.systems {
+        let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
+        let added = |figure| match system.direct() {
+            direct if direct == system => "-".to_owned(),
+            direct => number(results.difference(system, direct, figure), 0),
+        };
+        writeln!(
+            out,
+            "{:18} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
+            system.name(),
+            number(figure(|f| f.sent as f64 / f.window), 0),
+            number(results.lost(system), 2),
+            number(figure(cpu_of_one), 2),
+            number(figure(|f| us(f.p50)), 0),
+            number(figure(|f| us(f.p99)), 0),
+            added(|f| us(f.p50)),
+            added(|f| us(f.p99)),
+            number(figure(|f| f.share(f.own.cpu)), 0),
+            number(figure(Figures::rest), 0),
+        )?;
+    }
+    Ok(())
+}
+
+fn us(ns: u32) -> f64 {
+    f64::from(ns) / 1e3
+}
+
+fn number(figure: f64, digits: usize) -> String {
+    if figure.is_finite() {
+        format!("{figure:.digits$}")
+    } else {
+        "-".to_owned()
+    }
+}
+
+pub fn print(text: &str) -> io::Result<()> {
+    io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// The same as a page of `docs/bench`.
+pub fn page(text: &str) -> String {
+    format!("# What an edge takes to relay a packet\n\n```\n{text}```\n\n{NOTES}")
+}
+
+const NOTES: &str = include_str!("notes.md");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_a_dash() {
+        assert_eq!(number(f64::NAN, 2), "-");
+        assert_eq!(number(1.0 / 3.0, 2), "0.33");
+    }
+}
