@@ -2,7 +2,9 @@
 
 use crate::{
     load::Load,
-    world::System::{self, Bare, Coturn, DirectQuic, DirectUdp, Edge, Exit, Forward},
+    world::System::{
+        self, Bare, BareTrunk, Coturn, DirectQuic, DirectUdp, Edge, Exit, First, Forward, Middle, Second,
+    },
 };
 
 /// What a case is to show.
@@ -18,6 +20,14 @@ pub struct Case {
     pub shows: Shows,
     pub load: Load,
     pub systems: &'static [System],
+}
+
+impl Case {
+    /// The bare relay that does the same.
+    pub fn bare(&self) -> System {
+        let trunk = self.systems.contains(&BareTrunk);
+        if trunk { BareTrunk } else { Bare }
+    }
 }
 
 const RELAYS: &[System] = &[Edge, Bare, Exit, Coturn, Forward];
@@ -40,6 +50,16 @@ pub const CASES: &[Case] = &[
     access("access, 1,100 B", 100, 1_100),
     access("access, 10 flows", 10, 200),
     access("access, 1 flow", 1, 200),
+    Case {
+        name: "trunk",
+        shows: Shows::Cpu,
+        load: Load {
+            flows: 100,
+            rate: 500,
+            payload: 200,
+        },
+        systems: &[Middle, BareTrunk, First, Second],
+    },
     Case {
         name: "delay",
         shows: Shows::Delay,
@@ -79,6 +99,13 @@ pub const GOALS: &[Goal] = &[
         system: Edge,
         figure: Figure::CpuOfOne,
         at_most: 12.0,
+    },
+    Goal {
+        case: "trunk",
+        what: "CPU, µs a datagram",
+        system: Middle,
+        figure: Figure::CpuOfOne,
+        at_most: 3.0,
     },
     Goal {
         case: "delay",

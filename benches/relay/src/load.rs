@@ -3,7 +3,6 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, bail};
-use quinn::Connection;
 
 use crate::{
     clock::{Ticks, now_ns},
@@ -114,19 +113,15 @@ impl Processors {
 pub struct Packets {
     pub out: u64,
     pub back: u64,
-    pub datagrams_out: u64,
-    pub datagrams_back: u64,
 }
 
 impl Packets {
-    fn of(connections: &[Connection]) -> Self {
+    fn of(ways: &Ways) -> Self {
         let mut all = Self::default();
-        for connection in connections {
+        for connection in ways.connections.iter().chain(&ways.kept) {
             let stats = connection.stats();
             all.out += stats.udp_tx.datagrams;
             all.back += stats.udp_rx.datagrams;
-            all.datagrams_out += stats.frame_tx.datagram;
-            all.datagrams_back += stats.frame_rx.datagram;
         }
         all
     }
@@ -135,8 +130,6 @@ impl Packets {
         Self {
             out: self.out - before.out,
             back: self.back - before.back,
-            datagrams_out: self.datagrams_out - before.datagrams_out,
-            datagrams_back: self.datagrams_back - before.datagrams_back,
         }
     }
 }
@@ -157,7 +150,7 @@ impl Reading {
             relay: world.usage(system)?,
             own: Usage::of("self")?,
             processors: Processors::read()?,
-            packets: Packets::of(&ways.connections),
+            packets: Packets::of(ways),
         })
     }
 }

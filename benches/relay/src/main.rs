@@ -6,7 +6,7 @@
 //! | what is measured, and what is the goal | `cases.rs` |
 //! | what runs, and how do packets get through it | `world.rs` |
 //! | how do agents get identities and grants without a controller | `realm.rs` |
-//! | what do the generator's ends say to an edge | `agents.rs`, to coturn `turn.rs`, where do flows end `target.rs` |
+//! | what do the generator's ends say to an edge | `agents.rs`, to coturn `turn.rs`, edges to edges `trunk.rs`, where do flows end `target.rs` |
 //! | what are the other relays | `bare.rs`, `forward.rs` |
 //! | when is what sent, and what was it while it was | `load.rs` |
 //! | what arrived, and was it what was sent | `meter.rs` |
@@ -28,6 +28,7 @@ mod results;
 mod run;
 mod table;
 mod target;
+mod trunk;
 mod turn;
 mod world;
 

@@ -42,6 +42,10 @@ impl System {
             Self::Forward => "UDP forwarder",
             Self::DirectQuic => "no relay, QUIC",
             Self::DirectUdp => "no relay, UDP",
+            Self::First => "edge, first of two",
+            Self::Second => "edge, second of two",
+            Self::Middle => "edge in the middle",
+            Self::BareTrunk => "bare quinn",
         }
     }
 
@@ -49,6 +53,7 @@ impl System {
     const fn direct(self) -> Self {
         match self {
             Self::Edge | Self::Exit | Self::Bare | Self::DirectQuic => Self::DirectQuic,
+            Self::First | Self::Second | Self::Middle | Self::BareTrunk => Self::DirectQuic,
             Self::Coturn | Self::Forward | Self::DirectUdp => Self::DirectUdp,
         }
     }
@@ -111,7 +116,7 @@ pub fn text(report: &Report) -> anyhow::Result<String> {
 fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
     writeln!(
         out,
-        "{:18} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
+        "{:19} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
         "",
         "sent/s",
         "lost %",
@@ -129,18 +134,23 @@ fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
     for &system in case.systems {
         let (least, most) = results.range(system, cpu_of_one);
         let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
+        // Without QUIC each packet is one.
+        let packets = |count: fn(&Figures) -> u64| {
+            let of_one = results.median(system, |f| of_one(count(f), f));
+            if of_one > 0.0 { of_one } else { 1.0 }
+        };
         writeln!(
             out,
-            "{:18} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
+            "{:19} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
             system.name(),
             number(figure(|f| f.sent as f64 / f.window), 0),
             number(results.lost(system), 2),
             number(of(system), 2),
             format!("{} to {}", number(least, 2), number(most, 2)),
             number(of(system) / of(System::Coturn), 2),
-            number(of(system) / of(System::Bare), 2),
-            number(figure(|f| of_one(f.packets.out.max(f.sent), f)), 2),
-            number(figure(|f| of_one(f.packets.back.max(f.arrived), f)), 2),
+            number(of(system) / of(case.bare()), 2),
+            number(packets(|f| f.packets.out), 2),
+            number(packets(|f| f.packets.back), 2),
             number(figure(|f| of_one(f.relay.sleeps, f)), 2),
             number(figure(|f| f.share(f.own.cpu)), 0),
             number(figure(Figures::rest), 0),
@@ -152,7 +162,7 @@ fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
 fn delay(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
     writeln!(
         out,
-        "{:18} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
+        "{:19} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
         "", "sent/s", "lost %", "CPU µs", "p50 µs", "p99 µs", "added p50", "added p99", "gen %", "rest %"
     )?;
     for &system in case.systems {
@@ -163,7 +173,7 @@ fn delay(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
         };
         writeln!(
             out,
-            "{:18} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
+            "{:19} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
             system.name(),
             number(figure(|f| f.sent as f64 / f.window), 0),
             number(results.lost(system), 2),

@@ -25,6 +25,7 @@ use crate::{
     quic::ANY,
     realm::Realm,
     target,
+    trunk::{self, After},
     turn::Allocation,
 };
 
@@ -48,6 +49,14 @@ pub enum System {
     DirectQuic,
     /// UDP client to UDP target, and no relay.
     DirectUdp,
+    /// Agents at one edge, agents at another, and a trunk between these; what the first takes.
+    First,
+    /// The same; what the second takes.
+    Second,
+    /// From one edge's trunk to another's.
+    Middle,
+    /// All flows by one QUIC connection, relay, all by another.
+    BareTrunk,
 }
 
 /// One flow's way.
@@ -78,6 +87,8 @@ impl Way {
 pub struct Ways {
     pub flows: Vec<Way>,
     pub connections: Vec<Connection>,
+    /// One more, which stays open.
+    pub kept: Option<Connection>,
 }
 
 impl Drop for Ways {
@@ -98,14 +109,27 @@ pub struct World {
     target: SocketAddr,
     /// Of the agents: a restart for each measurement.
     incarnations: AtomicU16,
-    edge: (EdgeId, SocketAddr, Process),
+    edge: RunningEdge,
+    trunk: [RunningEdge; 2],
+    middle: RunningEdge,
+    after: After,
     bare: (SocketAddr, Process),
     coturn: (SocketAddr, Process),
     forward: (SocketAddr, Process),
 }
 
-/// An edge that serves those who come.
+#[derive(Debug)]
+struct RunningEdge {
+    id: EdgeId,
+    at: SocketAddr,
+    process: Process,
+}
+
+/// The edges' numbers: one that serves those who come, two with a trunk between them, and one with trunks to both
+/// sides, which the generator is.
 const EDGE: u16 = 1;
+const TRUNK: [u16; 2] = [11, 12];
+const LINE: [u16; 3] = [21, 22, 23];
 
 impl World {
     /// Starts all relays.
@@ -117,8 +141,15 @@ impl World {
         bare::certify(&certificate, &key)?;
         let me = std::env::current_exe()?;
 
-        let id = edge_id(EDGE)?;
-        let edge = start_edge(corridor, dir, &realm, id, &[])?;
+        let start = |id, others: &[(EdgeId, SocketAddr)]| start_edge(corridor, dir, &realm, id, others);
+        let edge = start(edge_id(EDGE)?, &[])?;
+        let [first, second] = TRUNK.map(edge_id);
+        let second = start(second?, &[])?;
+        let first = start(first?, &[(second.id, second.at)])?;
+        let [_, middle, after] = LINE.map(edge_id);
+        let after_id = after?;
+        let after = After::start(&realm, after_id, meter.clone())?;
+        let middle = start(middle?, &[(after_id, after.at)])?;
 
         let at = free()?;
         let mut command = Command::new(&me);
@@ -143,7 +174,10 @@ impl World {
             key,
             target,
             incarnations: AtomicU16::new(0),
-            edge: (id, edge.0, edge.1),
+            edge,
+            trunk: [first, second],
+            middle,
+            after,
             bare,
             coturn,
             forward,
@@ -153,8 +187,11 @@ impl World {
     /// What the relay of a system has taken so far; nothing where there is none.
     pub fn usage(&mut self, system: System) -> anyhow::Result<Usage> {
         match system {
-            System::Edge | System::Exit => self.edge.2.usage(),
-            System::Bare => self.bare.1.usage(),
+            System::Edge | System::Exit => self.edge.process.usage(),
+            System::First => self.trunk[0].process.usage(),
+            System::Second => self.trunk[1].process.usage(),
+            System::Middle => self.middle.process.usage(),
+            System::Bare | System::BareTrunk => self.bare.1.usage(),
             System::Coturn => self.coturn.1.usage(),
             System::Forward => self.forward.1.usage(),
             System::DirectQuic | System::DirectUdp => Ok(Usage::default()),
@@ -164,8 +201,20 @@ impl World {
     /// So many ways through a system, each of which is open.
     pub async fn ways(&self, system: System, flows: u16) -> anyhow::Result<Ways> {
         match system {
-            System::Edge => self.agents(flows, false).await,
-            System::Exit => self.agents(flows, true).await,
+            System::Edge => self.agents(&[&self.edge], flows, false).await,
+            System::Exit => self.agents(&[&self.edge], flows, true).await,
+            System::First | System::Second => {
+                let [first, second] = &self.trunk;
+                self.agents(&[first, second], flows, false).await
+            }
+            System::Middle => self.line(flows).await,
+            System::BareTrunk => {
+                let connections = bare::connect(&self.certificate, self.bare.0, 2).await?;
+                let mut ways = self.quic(connections, 0);
+                let all = std::iter::repeat_n(&ways.connections[0], flows.into()).cloned();
+                ways.flows = all.map(Way::Quic).collect();
+                Ok(ways)
+            }
             System::Bare => {
                 let connections = bare::connect(&self.certificate, self.bare.0, even(flows)).await?;
                 Ok(self.quic(connections, flows))
@@ -198,10 +247,10 @@ impl World {
         }
     }
 
-    /// Agents of which each has one flow, to its partner or to the target.
-    async fn agents(&self, flows: u16, to_target: bool) -> anyhow::Result<Ways> {
-        let (edge, at, _) = &self.edge;
-        let route = Route::new(&[*edge])?;
+    /// Agents of which each has one flow along `edges`, to its partner or to the target.
+    async fn agents(&self, edges: &[&RunningEdge], flows: u16, to_target: bool) -> anyhow::Result<Ways> {
+        let ids: Vec<_> = edges.iter().map(|edge| edge.id).collect();
+        let route = Route::new(&ids)?;
         let (answered, mut answers) = mpsc::unbounded_channel();
         let incarnation = self.incarnations.fetch_add(1, Ordering::Relaxed);
         let mut ways = Ways::default();
@@ -209,11 +258,14 @@ impl World {
         let agents = if to_target { flows } else { even(flows) };
         for n in 0..agents {
             let id = agent(n);
-            let connection = agents::connect(&self.realm, id, (*edge, *at), &self.meter, &answered).await?;
-            ways.connections.push(connection.clone());
-            if n < flows {
-                let far = (!to_target).then_some(agent(n ^ 1));
-                opened.push(Flow::new(connection, header(route, id, far), incarnation));
+            for (place, edge) in edges.iter().enumerate() {
+                let at = (edge.id, edge.at);
+                let connection = agents::connect(&self.realm, id, at, &self.meter, &answered).await?;
+                ways.connections.push(connection.clone());
+                if n < flows && place == 0 {
+                    let far = (!to_target).then_some(agent(n ^ 1));
+                    opened.push(Flow::new(connection, header(route, id, far), incarnation));
+                }
             }
         }
         let target = to_target.then_some(self.target);
@@ -222,9 +274,32 @@ impl World {
         Ok(ways)
     }
 
+    /// Flows of agents that are elsewhere, along three edges of which the one in the middle is real.
+    async fn line(&self, flows: u16) -> anyhow::Result<Ways> {
+        let [before, middle, after] = LINE.map(edge_id);
+        let (before, middle) = (before?, middle?);
+        let route = Route::new(&[before, middle, after?])?;
+        let kept = self.after.connected().await?;
+        let at = (middle, self.middle.at);
+        let connection = trunk::before(&self.realm, before, at, self.meter.clone()).await?;
+        let flow = |n| {
+            let header = RouteHeader {
+                // It has passed the first.
+                index: 1,
+                ..header(route, agent(n), Some(agent(n ^ 1)))
+            };
+            Way::Agent(Flow::new(connection.clone(), header, 0))
+        };
+        Ok(Ways {
+            flows: (0..flows).map(flow).collect(),
+            connections: vec![connection],
+            kept: Some(kept),
+        })
+    }
+
     fn quic(&self, connections: Vec<Connection>, flows: u16) -> Ways {
-        for connection in connections.iter().cloned() {
-            let meter = self.meter.clone();
+        for connection in &connections {
+            let (connection, meter) = (connection.clone(), self.meter.clone());
             tokio::spawn(async move {
                 while let Ok(datagram) = connection.read_datagram().await {
                     meter.arrived(&datagram);
@@ -235,6 +310,7 @@ impl World {
         Ways {
             flows: flows.map(Way::Quic).collect(),
             connections,
+            kept: None,
         }
     }
 }
@@ -245,7 +321,7 @@ fn start_edge(
     realm: &Realm,
     id: EdgeId,
     others: &[(EdgeId, SocketAddr)],
-) -> anyhow::Result<(SocketAddr, Process)> {
+) -> anyhow::Result<RunningEdge> {
     let data = realm.edge(dir, id, others)?;
     let config = dir.join("corridor.toml");
     // Edges do not send to loopback unless told to.
@@ -257,7 +333,8 @@ fn start_edge(
         .arg(config)
         .args(["edge", "run", "--data"]);
     command.arg(data).args(["--listen", &at.to_string()]);
-    Ok((at, Process::start(&format!("edge-{id}"), dir, command)?))
+    let process = Process::start(&format!("edge-{id}"), dir, command)?;
+    Ok(RunningEdge { id, at, process })
 }
 
 fn coturn(dir: &Path, at: SocketAddr) -> Command {
@@ -292,6 +369,7 @@ fn all_of(ways: impl Iterator<Item = anyhow::Result<Way>>) -> anyhow::Result<Way
     Ok(Ways {
         flows: ways.collect::<anyhow::Result<_>>()?,
         connections: Vec::new(),
+        kept: None,
     })
 }
 
