@@ -57,6 +57,9 @@ struct Measure {
     /// Only cases whose name has this in it
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
+    /// Only through relays whose name has this in it
+    #[arg(long, value_name = "WORD")]
+    through: Option<String>,
     /// The binary to measure; the one beside this program unless said
     #[arg(long, value_name = "FILE")]
     corridor: Option<PathBuf>,

@@ -13,6 +13,10 @@ impl Results {
         self.0.entry(system).or_default().push(figures);
     }
 
+    pub fn has(&self, system: System) -> bool {
+        self.0.contains_key(&system)
+    }
+
     fn of(&self, system: System) -> &[Figures] {
         self.0.get(&system).map_or(&[], Vec::as_slice)
     }

@@ -75,6 +75,7 @@ async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<
     let idle = Processors::read()?.since(before).idle();
     let mut world = World::start(corridor, dir).await?;
     let wanted = |name: &str| args.only.as_deref().is_none_or(|word| name.contains(word));
+    let through = |name: &str| args.through.as_deref().is_none_or(|word| name.contains(word));
     let mut cases: Vec<_> = CASES
         .iter()
         .filter(|case| wanted(case.name))
@@ -82,7 +83,7 @@ async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<
         .collect();
     for _ in 0..args.rounds {
         for (case, results) in &mut cases {
-            for &system in case.systems {
+            for &system in case.systems.iter().filter(|system| through(system.name())) {
                 let window = Duration::from_secs(args.seconds);
                 let figures = load::measure(&mut world, system, case.load, window)
                     .await

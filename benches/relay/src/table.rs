@@ -33,22 +33,6 @@ fn of_one(count: u64, figures: &Figures) -> f64 {
 }
 
 impl System {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Edge => "edge, to an agent",
-            Self::Exit => "edge, to a target",
-            Self::Bare => "bare quinn",
-            Self::Coturn => "coturn, in clear",
-            Self::Forward => "UDP forwarder",
-            Self::DirectQuic => "no relay, QUIC",
-            Self::DirectUdp => "no relay, UDP",
-            Self::First => "edge, first of two",
-            Self::Second => "edge, second of two",
-            Self::Middle => "edge in the middle",
-            Self::BareTrunk => "bare quinn",
-        }
-    }
-
     /// What the same packets take without a relay.
     const fn direct(self) -> Self {
         match self {
@@ -131,7 +115,7 @@ fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
         "rest %"
     )?;
     let of = |system| results.median(system, cpu_of_one);
-    for &system in case.systems {
+    for &system in case.systems.iter().filter(|&&system| results.has(system)) {
         let (least, most) = results.range(system, cpu_of_one);
         let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
         // Without QUIC each packet is one.
@@ -165,7 +149,7 @@ fn delay(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
         "{:19} {:>6} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10} {:>5} {:>6}",
         "", "sent/s", "lost %", "CPU µs", "p50 µs", "p99 µs", "added p50", "added p99", "gen %", "rest %"
     )?;
-    for &system in case.systems {
+    for &system in case.systems.iter().filter(|&&system| results.has(system)) {
         let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
         let added = |figure| match system.direct() {
             direct if direct == system => "-".to_owned(),

@@ -59,6 +59,24 @@ pub enum System {
     BareTrunk,
 }
 
+impl System {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Edge => "edge, to an agent",
+            Self::Exit => "edge, to a target",
+            Self::Bare => "bare quinn",
+            Self::Coturn => "coturn, in clear",
+            Self::Forward => "UDP forwarder",
+            Self::DirectQuic => "no relay, QUIC",
+            Self::DirectUdp => "no relay, UDP",
+            Self::First => "edge, first of two",
+            Self::Second => "edge, second of two",
+            Self::Middle => "edge in the middle",
+            Self::BareTrunk => "bare quinn",
+        }
+    }
+}
+
 /// One flow's way.
 #[derive(Debug)]
 pub enum Way {
