@@ -22,10 +22,15 @@ pub async fn watch(shared: Arc<Shared>, stop: CancellationToken) {
     let mut told = BTreeSet::new();
     loop {
         let wakeup = step(&shared, &mut told);
+        let next = clock.mono() + STEP;
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = shared.flows.notified() => {}
+            () = async {
+                shared.flows.notified().await;
+                // Flows between agents of this edge have nobody asked: not each of their packets is to be looked at.
+                clock.sleep_until(next).await;
+            } => {}
             () = async {
                 match wakeup {
                     Some(at) => clock.sleep_until(at).await,
