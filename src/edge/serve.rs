@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, PoisonError, atomic::Ordering};
 
-use corridor_probes::{AgentId, BootId, EdgeId};
+use corridor_probes::{AgentId, BootId, EdgeId, wire::RouteHeader};
 use tokio::sync::mpsc;
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     identity::{Peer, Standing, peer},
+    media::{gate::FlowKey, wire as media},
     proto::{self, FrameError, agent_to_edge, edge_to_agent, edge_to_controller},
     site::{Site, truncated},
     transport::{CloseCode, Connection, ControlReceiver, ControlSender, Received},
@@ -127,6 +128,39 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
     }
 }
 
+/// Media that is handed on before the connections that take it have their turn. They may put it into one packet,
+/// which is lost as a whole: so it is little, and of no flow twice.
+#[derive(Debug, Default)]
+struct Together {
+    flows: [Option<FlowKey>; Self::MOST],
+}
+
+impl Together {
+    const MOST: usize = 4;
+
+    /// Whether a datagram of `flow` may go with the others; it is one of them then.
+    fn takes(&mut self, flow: FlowKey) -> bool {
+        let place = self.flows.iter().position(Option::is_none);
+        match place {
+            Some(place) if !self.flows.contains(&Some(flow)) => {
+                self.flows[place] = Some(flow);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.flows[0].is_none()
+    }
+}
+
+/// Of which flow a datagram is, if it is media.
+fn flow(datagram: &[u8]) -> Option<FlowKey> {
+    let (header, _) = RouteHeader::parse(datagram).ok()?;
+    (header.kind == media::Kind::Media as u8).then(|| FlowKey::of(&header))
+}
+
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
     handle(shared, from, connection).await;
@@ -134,14 +168,34 @@ async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) 
 }
 
 async fn handle(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
-    while let Ok(Received { data, arrival }) = connection.read_datagram().await {
-        let notices = shared.datagrams().heard(from, arrival.at);
-        shared.tell(notices);
+    let mut together = Together::default();
+    loop {
+        let received = match connection.try_read_datagram() {
+            Some(received) => received,
+            None => {
+                // Whoever sends on has its turn while this waits.
+                together = Together::default();
+                match connection.read_datagram().await {
+                    Ok(received) => received,
+                    Err(_) => return,
+                }
+            }
+        };
+        let Received { data, arrival } = received;
+        let flow = flow(&data);
+        if !flow.is_some_and(|flow| together.takes(flow)) && !together.is_empty() {
+            // It has its turn before this is queued: buffers are small.
+            tokio::task::yield_now().await;
+            together = Together::default();
+            if let Some(flow) = flow {
+                together.takes(flow);
+            }
+        }
         if shared.datagram(from, connection, &data, arrival) {
             // After a stall there are many to answer, and each is to have a packet of its own.
             connection.transmitted_soon().await;
-        } else {
-            // Whoever sends on has its turn before the next is queued: buffers are small.
+            together = Together::default();
+        } else if flow.is_none() {
             tokio::task::yield_now().await;
         }
     }
@@ -210,4 +264,22 @@ pub fn set_draining(shared: &Shared, on: bool, seconds: u32) {
         seconds_left: if on { seconds.max(1) } else { 0 },
     };
     shared.to_all_agents(&edge_to_agent::Body::Draining(draining));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_go_together_and_no_flow_twice() {
+        let key = |flow| FlowKey {
+            origin: AgentId(1),
+            flow,
+        };
+        let mut together = Together::default();
+        assert!(together.is_empty());
+        let took = [1, 1, 2, 3, 2, 4, 5].map(|flow| together.takes(key(flow)));
+        assert_eq!(took, [true, false, true, true, false, true, false]);
+        assert!(!together.is_empty());
+    }
 }

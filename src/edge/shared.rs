@@ -137,9 +137,13 @@ impl Shared {
         recv: Arrival,
     ) -> bool {
         let mut buffer = datagram.to_vec();
-        let verdict = self
-            .datagrams()
-            .handle(from, &mut buffer, recv, || self.clock.mono());
+        let (notices, verdict) = {
+            let mut datagrams = self.datagrams();
+            let notices = datagrams.heard(from, recv.at);
+            let verdict = datagrams.handle(from, &mut buffer, recv, || self.clock.mono());
+            (notices, verdict)
+        };
+        self.tell(notices);
         match verdict {
             Ok(Verdict::Reply) => {
                 // Signs of life may share a packet.

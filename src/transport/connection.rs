@@ -353,14 +353,11 @@ impl Connection {
 
     /// Waits for a datagram. Cancel-safe.
     pub async fn read_datagram(&self) -> Result<Received, Closed> {
-        if let Some(received) = self.try_read_datagram() {
-            return Ok(received);
-        }
-        // All that came and waited has been read: what is missing, quinn has dropped for want of room.
         let came = self.inner.quinn.stats().frame_rx.datagram;
         if let Some(received) = self.try_read_datagram() {
             return Ok(received);
         }
+        // All that came and waited has been read: what is missing, quinn has dropped for want of room.
         let read = self.inner.read.load(Ordering::Relaxed);
         self.inner
             .unread
