@@ -77,11 +77,14 @@ impl Duplicates {
         let looked_at = packet.get(..LOOKED_AT).unwrap_or(packet);
         // The length tells packets apart that are too short to differ otherwise.
         let fingerprint = self.hasher.hash_one((packet.len(), looked_at));
-        if !self.peers.contains_key(&peer) {
-            self.make_room();
-            self.by_age.push_back(peer);
-        }
-        let seen = self.peers.entry(peer).or_default().take(fingerprint);
+        let seen = match self.peers.get_mut(&peer) {
+            Some(ring) => ring.take(fingerprint),
+            None => {
+                self.make_room();
+                self.by_age.push_back(peer);
+                self.peers.entry(peer).or_default().take(fingerprint)
+            }
+        };
         self.duplicates += u64::from(seen == Seen::Duplicate);
         seen
     }

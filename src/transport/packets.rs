@@ -94,23 +94,27 @@ impl PacketLog {
         watched
     }
 
-    /// A packet of `len` bytes came from `peer` at `at`, and is given to QUIC at `given`.
-    pub fn received(&self, peer: SocketAddr, len: usize, at: Option<Mono>, given: Mono) {
-        if let Some(peer) = self.find(peer) {
-            lock(&peer.rings).received.push(len, at, given);
-        }
+    /// Packets of these lengths came from `peer` at `at`, and are given to QUIC at `given`. Whether `peer` is one
+    /// whose connection stands.
+    pub fn received(
+        &self,
+        peer: SocketAddr,
+        lens: impl Iterator<Item = usize>,
+        at: Option<Mono>,
+        given: Mono,
+    ) -> bool {
+        let Some(peer) = self.find(peer) else { return false };
+        let mut rings = lock(&peer.rings);
+        lens.for_each(|len| rings.received.push(len, at, given));
+        true
     }
 
-    /// A packet of `len` bytes is handed to the system for `peer` at `at`.
-    pub fn sent(&self, peer: SocketAddr, len: usize, at: Mono) {
+    /// Packets of these lengths are handed to the system for `peer` at `at`.
+    pub fn sent(&self, peer: SocketAddr, lens: impl Iterator<Item = usize>, at: Mono) {
         if let Some(peer) = self.find(peer) {
-            lock(&peer.rings).sent.push(len, Some(at), at);
+            let mut rings = lock(&peer.rings);
+            lens.for_each(|len| rings.sent.push(len, Some(at), at));
         }
-    }
-
-    /// Whether `peer` is one whose connection stands.
-    pub fn is_watched(&self, peer: SocketAddr) -> bool {
-        self.find(peer).is_some()
     }
 
     fn find(&self, peer: SocketAddr) -> Option<Arc<Peer>> {

@@ -139,43 +139,35 @@ impl UdpSocket {
 
     fn log_sent(&self, transmit: &Transmit<'_>) {
         let Some(log) = self.log.get() else { return };
-        let now = self.clock.mono();
-        for len in packet_lens(transmit.contents.len(), transmit.segment_size) {
-            log.sent(transmit.destination, len, now);
-        }
+        let lens = packet_lens(transmit.contents.len(), transmit.segment_size);
+        log.sent(transmit.destination, lens, self.clock.mono());
     }
 
-    fn log_received(&self, received: &[quinn_udp::RecvMeta]) {
+    fn log_received(&self, bufs: &[IoSliceMut<'_>], received: &[quinn_udp::RecvMeta]) {
         let Some(log) = self.log.get() else { return };
         let reading = self.stamps.read(&*self.clock);
-        for meta in received {
+        let mut duplicates = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
+        for (buf, meta) in bufs.iter().zip(received) {
             let at = meta.timestamp.and_then(|stamp| reading.mono(stamp));
             let count = if at.is_some() {
                 &self.stamped
             } else {
                 &self.unstamped
             };
-            for len in packet_lens(meta.len, Some(meta.stride)) {
-                count.fetch_add(1, Ordering::Relaxed);
-                log.received(meta.addr, len, at, reading.now());
-            }
-        }
-    }
-
-    fn count_duplicates(&self, bufs: &[IoSliceMut<'_>], received: &[quinn_udp::RecvMeta]) {
-        // Of strangers nothing is remembered: anybody can be many of them.
-        let Some(log) = self.log.get() else { return };
-        let mut duplicates = self.duplicates.lock().unwrap_or_else(PoisonError::into_inner);
-        for (buf, meta) in bufs.iter().zip(received).filter(|(_, m)| log.is_watched(m.addr)) {
-            let packets = buf.get(..meta.len).unwrap_or_default();
-            for packet in packets.chunks(meta.stride.max(1)) {
-                duplicates.observe(meta.addr, packet);
+            let lens = packet_lens(meta.len, Some(meta.stride));
+            count.fetch_add(lens.len() as u64, Ordering::Relaxed);
+            // Of strangers nothing is remembered: anybody can be many of them.
+            if log.received(meta.addr, lens, at, reading.now()) {
+                let packets = buf.get(..meta.len).unwrap_or_default();
+                for packet in packets.chunks(meta.stride.max(1)) {
+                    duplicates.observe(meta.addr, packet);
+                }
             }
         }
     }
 
     fn count_send_error(&self, e: &io::Error, transmit: &Transmit<'_>) {
-        let datagrams = packet_lens(transmit.contents.len(), transmit.segment_size).count() as u64;
+        let datagrams = packet_lens(transmit.contents.len(), transmit.segment_size).len() as u64;
         if e.raw_os_error() == Some(libc::EMSGSIZE) {
             self.send_too_big.fetch_add(datagrams, Ordering::Relaxed);
             return;
@@ -236,8 +228,7 @@ impl AsyncUdpSocket for UdpSocket {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(e)),
                 Ok(count) => {
-                    self.log_received(&stamped[..count]);
-                    self.count_duplicates(bufs, &stamped[..count]);
+                    self.log_received(bufs, &stamped[..count]);
                     for (meta, stamped) in meta.iter_mut().zip(&stamped[..count]) {
                         undress(stamped, meta);
                     }
@@ -292,7 +283,7 @@ impl DatagramSocket for UdpSocket {
 }
 
 /// The lengths of the packets that lie one after the other in a buffer.
-fn packet_lens(total: usize, segment: Option<usize>) -> impl Iterator<Item = usize> {
+fn packet_lens(total: usize, segment: Option<usize>) -> impl ExactSizeIterator<Item = usize> {
     let segment = segment.filter(|&size| size > 0).unwrap_or(usize::MAX);
     // An empty packet is one all the same.
     let count = total.div_ceil(segment).max(1);

@@ -1,3 +1,5 @@
+use std::iter::once;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -47,7 +49,7 @@ impl Rig {
 
     /// A packet that the process was given later than the machine.
     fn packet_given(&mut self, len: usize, at: u64, given: u64, datagrams: u64) {
-        self.log.received(address(1), len, Some(us(at)), us(given));
+        self.log.received(address(1), once(len), Some(us(at)), us(given));
         self.taken.packets += 1;
         self.taken.datagrams += datagrams;
     }
@@ -175,7 +177,7 @@ fn a_packet_that_quic_has_not_taken_yet_is_none_of_the_datagram() {
     rig.packet(packet_of(60), 2_000, 1);
     // The next one has come to the socket, but not to the connection.
     rig.log
-        .received(address(1), packet_of(60), Some(us(5_000)), us(5_000));
+        .received(address(1), once(packet_of(60)), Some(us(5_000)), us(5_000));
     assert_eq!(rig.read(60, 5_100), (us(2_000), Stall::Corrected));
     rig.taken.packets += 1;
     rig.taken.datagrams += 1;
@@ -188,7 +190,7 @@ fn packets_of_another_connection_of_the_same_peer_are_got_used_to() {
     for n in 0..200 {
         let at = n * 100_000;
         // The other connection's: short, as the old one of two is.
-        rig.log.received(address(1), 40, Some(us(at)), us(at));
+        rig.log.received(address(1), once(40), Some(us(at)), us(at));
         rig.packet(packet_of(60), at + 500, 1);
         assert_eq!(rig.read(60, at + 600), (us(at + 500), Stall::None), "{n}");
     }
@@ -214,7 +216,7 @@ fn datagrams_that_quic_dropped_unread_are_got_used_to() {
 #[test]
 fn without_a_stamp_nobody_knows() {
     let mut rig = Rig::new();
-    rig.log.received(address(1), packet_of(60), None, us(900));
+    rig.log.received(address(1), once(packet_of(60)), None, us(900));
     rig.taken.packets += 1;
     rig.taken.datagrams += 1;
     assert_eq!(rig.read(60, 1_000), (us(1_000), Stall::Unknown));
@@ -242,11 +244,11 @@ fn more_than_is_remembered_is_not_guessed() {
 fn when_a_probe_went_out() {
     let log = PacketLog::default();
     let peer = log.watch(address(1));
-    log.sent(address(1), packet_of(60), us(1_000));
-    log.sent(address(1), 40, us(2_000));
-    log.sent(address(2), packet_of(60), us(2_050));
+    log.sent(address(1), once(packet_of(60)), us(1_000));
+    log.sent(address(1), once(40), us(2_000));
+    log.sent(address(2), once(packet_of(60)), us(2_050));
     assert_eq!(peer.sent_since(us(1_900), 60), None);
-    log.sent(address(1), packet_of(60), us(2_100));
+    log.sent(address(1), once(packet_of(60)), us(2_100));
     assert_eq!(peer.sent_since(us(1_900), 60), Some(us(2_100)));
 }
 
@@ -255,7 +257,7 @@ fn peers_that_nobody_watches_cost_nothing() {
     let log = PacketLog::default();
     for port in 0..100 {
         drop(log.watch(address(port)));
-        log.received(address(1_000 + port), 100, None, us(0));
+        log.received(address(1_000 + port), once(100), None, us(0));
     }
     let _watched = log.watch(address(7));
     assert_eq!(lock(&log.peers).len(), 1);
