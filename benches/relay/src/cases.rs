@@ -58,7 +58,18 @@ pub const CASES: &[Case] = &[
             rate: 500,
             payload: 200,
         },
-        systems: &[Middle, BareTrunk, First, Second],
+        systems: &[Middle, BareTrunk],
+    },
+    // Two edges and the generator want three processors: fewer packets.
+    Case {
+        name: "two edges",
+        shows: Shows::Cpu,
+        load: Load {
+            flows: 100,
+            rate: 200,
+            payload: 200,
+        },
+        systems: &[First, Second, Bare],
     },
     Case {
         name: "delay",

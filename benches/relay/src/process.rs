@@ -79,6 +79,14 @@ impl Usage {
     }
 }
 
+/// This process's nice value, which those that it starts inherit (proc(5), field 19).
+pub fn nice() -> anyhow::Result<i32> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace());
+    let nice = fields.and_then(|mut fields| fields.nth(16));
+    Ok(nice.context("/proc/self/stat is short")?.parse()?)
+}
+
 /// The first number of `schedstat` (the kernel's Documentation/scheduler/sched-stats.rst).
 fn on_cpu(schedstat: &str) -> Option<u64> {
     schedstat.split_whitespace().next()?.parse().ok()

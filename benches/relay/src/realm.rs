@@ -72,7 +72,7 @@ impl Realm {
 
     /// A directory with an edge's identity, and the edges that it is to connect to.
     pub fn edge(&self, dir: &Path, id: EdgeId, others: &[(EdgeId, SocketAddr)]) -> anyhow::Result<PathBuf> {
-        let name = format!("edge-{id}");
+        let name = format!("edge-{}", id.get());
         let data = dir.join(&name);
         let key = SecretKey::generate(&mut system_rng())?;
         let subject = Subject::Edge { id, name: &name };

@@ -10,6 +10,7 @@ use corridor_bench::machine;
 use crate::{
     cases::{Case, Figure, GOALS, Shows},
     load::Figures,
+    process::nice,
     results::Results,
     world::System,
 };
@@ -23,9 +24,12 @@ pub struct Report {
     pub load: f64,
 }
 
-/// In µs.
+/// In µs; NaN where there is no relay.
 fn cpu_of_one(figures: &Figures) -> f64 {
-    figures.relay.cpu as f64 / 1e3 / figures.arrived as f64
+    match figures.relay.cpu {
+        0 => f64::NAN,
+        cpu => cpu as f64 / 1e3 / figures.arrived as f64,
+    }
 }
 
 fn of_one(count: u64, figures: &Figures) -> f64 {
@@ -48,7 +52,7 @@ pub fn text(report: &Report) -> anyhow::Result<String> {
     let mut out = String::new();
     let args: Vec<_> = std::env::args().skip(1).collect();
     writeln!(out, "command  corridor_relay {}", args.join(" "))?;
-    writeln!(out, "machine  {}", machine::describe()?)?;
+    writeln!(out, "machine  {}; all at nice {}", machine::describe()?, nice()?)?;
     writeln!(
         out,
         "before   load average {:.2}, {:.0} % of the processors idle; after: load average {:.2}",
@@ -118,11 +122,11 @@ fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
     for &system in case.systems.iter().filter(|&&system| results.has(system)) {
         let (least, most) = results.range(system, cpu_of_one);
         let figure = |figure: fn(&Figures) -> f64| results.median(system, figure);
-        // Without QUIC each packet is one.
-        let packets = |count: fn(&Figures) -> u64| {
-            let of_one = results.median(system, |f| of_one(count(f), f));
-            if of_one > 0.0 { of_one } else { 1.0 }
-        };
+        // What is not QUIC is one packet each.
+        let plain = |is_plain: bool| if is_plain { 1.0 } else { 0.0 };
+        let (plain_in, plain_out) = system.plain();
+        let came = results.median(system, |f| of_one(f.packets.out, f)) + plain(plain_in);
+        let went = results.median(system, |f| of_one(f.packets.back, f)) + plain(plain_out);
         writeln!(
             out,
             "{:19} {:>6} {:>6} {:>7} {:>13} {:>6} {:>6} {:>5} {:>5} {:>6} {:>5} {:>6}",
@@ -133,8 +137,8 @@ fn cpu(out: &mut String, case: &Case, results: &Results) -> std::fmt::Result {
             format!("{} to {}", number(least, 2), number(most, 2)),
             number(of(system) / of(System::Coturn), 2),
             number(of(system) / of(case.bare()), 2),
-            number(packets(|f| f.packets.out), 2),
-            number(packets(|f| f.packets.back), 2),
+            number(came, 2),
+            number(went, 2),
             number(figure(|f| of_one(f.relay.sleeps, f)), 2),
             number(figure(|f| f.share(f.own.cpu)), 0),
             number(figure(Figures::rest), 0),

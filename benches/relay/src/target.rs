@@ -7,14 +7,16 @@ use std::{
     sync::Arc,
 };
 
+use anyhow::Context as _;
+
 use crate::{meter::Meter, quic::ANY};
 
 static BUFFER: libc::c_int = 16 << 20;
 
 /// Starts it; answers where it is.
-pub fn start(meter: Arc<Meter>) -> io::Result<SocketAddr> {
+pub fn start(meter: Arc<Meter>) -> anyhow::Result<SocketAddr> {
     let socket = UdpSocket::bind(ANY)?;
-    widen(&socket)?;
+    widen(&socket).context("a socket's buffer cannot be made larger: this needs root")?;
     socket.set_nonblocking(true)?;
     let at = socket.local_addr()?;
     let socket = tokio::net::UdpSocket::from_std(socket)?;

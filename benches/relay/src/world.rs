@@ -77,6 +77,17 @@ impl System {
     }
 }
 
+impl System {
+    /// Whether packets come to the relay, and go from it, without QUIC.
+    pub const fn plain(self) -> (bool, bool) {
+        match self {
+            Self::Coturn | Self::Forward | Self::DirectUdp => (true, true),
+            Self::Exit => (false, true),
+            _ => (false, false),
+        }
+    }
+}
+
 /// One flow's way.
 #[derive(Debug)]
 pub enum Way {
@@ -351,7 +362,7 @@ fn start_edge(
         .arg(config)
         .args(["edge", "run", "--data"]);
     command.arg(data).args(["--listen", &at.to_string()]);
-    let process = Process::start(&format!("edge-{id}"), dir, command)?;
+    let process = Process::start(&format!("edge-{}", id.get()), dir, command)?;
     Ok(RunningEdge { id, at, process })
 }
 
