@@ -134,10 +134,6 @@ impl FairQueue {
         }
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.datagrams == 0
-    }
-
     /// Datagrams that wait.
     pub(super) const fn len(&self) -> u64 {
         self.datagrams
@@ -169,7 +165,7 @@ mod tests {
             assert_eq!(queue.push(FlowTag(7), datagram(1_000, number)), Ok(0));
         }
         assert_eq!(numbers(&mut queue), (0..9).collect::<Vec<_>>());
-        assert!(queue.is_empty() && queue.pop().is_none());
+        assert!(queue.len() == 0 && queue.pop().is_none());
         assert!(queue.flows.is_empty() && queue.old.is_empty() && queue.new.is_empty());
     }
 
