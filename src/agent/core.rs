@@ -43,7 +43,7 @@ pub use around::Looked;
 use first_look::FirstLooks;
 use newest::Newest;
 use rating::RateState;
-use reports::{REPORT_EVENTS, REPORT_IDLE, on_the_line, report_message};
+use reports::{FIRST_WINDOW, REPORT_EVENTS, REPORT_IDLE, on_the_line, report_message};
 
 /// What a probe session measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -194,6 +194,8 @@ struct Reports {
     /// A load is under way, or would find nothing.
     loading: bool,
     drained: bool,
+    /// When the first windows of a link that came up in class are to be told.
+    first_figures: Option<Mono>,
     closed: u32,
     host: proto::Host,
     flows: Vec<proto::Flow>,
@@ -248,11 +250,13 @@ impl Core {
             .has_news()
             .then(|| self.reporter.due_at(REPORT_EVENTS))
             .flatten();
+        let first = self.first_figures_due();
         let step = (!self.legs.is_empty()).then_some(self.next_step);
         [
             self.prober.next_wakeup(),
             report,
             news,
+            first,
             step,
             self.reports.attach_again,
             self.reports.outbox.next_wakeup(),
@@ -307,7 +311,9 @@ impl Core {
             // and knows nothing of this agent, nor does a controller that restarted with it.
             self.attach(now);
         }
-        if !self.in_class() {
+        if self.in_class() {
+            self.reports.first_figures = Some(now.mono + FIRST_WINDOW);
+        } else {
             self.rates.first_looks.came_up(edge, now.mono);
         }
         self.retune(now.mono);

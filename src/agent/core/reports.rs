@@ -10,6 +10,9 @@ const REPORT_AT_RISK: Duration = Duration::from_secs(5);
 const FIRST_REPORTS: u32 = 3;
 /// Events are told at once, but not each by itself.
 pub(super) const REPORT_EVENTS: Duration = Duration::from_millis(200);
+/// From when a link comes up in class until a whole second of it is closed, which happens 3 s late: it may be what a
+/// class waits for.
+pub(super) const FIRST_WINDOW: Duration = Duration::from_millis(5_200);
 
 impl Core {
     /// The disk handed over stored reports, oldest first.
@@ -123,8 +126,15 @@ impl Core {
         self.reporter.has_events() || self.legs.has_news()
     }
 
+    /// When there is something to be told of links that came up in class.
+    pub(super) fn first_figures_due(&self) -> Option<Mono> {
+        let first = self.reports.first_figures?;
+        Some(self.reporter.due_at(REPORT_EVENTS)?.max(first))
+    }
+
     pub(super) fn report_if_due(&mut self, now: Now) {
-        let interval = if self.has_news() {
+        let first = self.first_figures_due().is_some_and(|at| at <= now.mono);
+        let interval = if first || self.has_news() {
             REPORT_EVENTS
         } else {
             self.report_interval()
@@ -145,6 +155,9 @@ impl Core {
         };
         let report = self.reporter.close(now.mono, rest, |m| now.at(m));
         self.legs.told();
+        if first {
+            self.reports.first_figures = None;
+        }
         self.counters.reports += 1;
         self.reports.closed = self.reports.closed.saturating_add(1);
         let body = prost::Message::encode_to_vec(&report);

@@ -289,6 +289,32 @@ fn the_targets_of_its_classes_are_measured_and_nothing_else() {
 }
 
 #[test]
+fn what_is_seen_of_a_new_edge_in_class_is_told_as_soon_as_its_first_second_is_closed() {
+    let mut core = in_class();
+    core.reports.closed = 10;
+    let mut reported = Vec::new();
+    let mut live = |core: &mut Core, ms: std::ops::Range<i64>| {
+        for ms in ms.step_by(100) {
+            while core.next_probe(now(ms).mono).is_some() {}
+            let before = core.counters.reports;
+            core.handle_timeout(now(ms));
+            assert!(core.first_figures_due().is_none_or(|at| at > now(ms).mono));
+            reported.extend((core.counters.reports > before).then_some(ms));
+        }
+    };
+    live(&mut core, 300..40_000);
+    core.disconnected(LAST, 1, "away", now(40_000));
+    core.connected(LAST, 2, now(40_050));
+    live(&mut core, 40_100..50_000);
+    assert!(
+        reported.iter().any(|ms| (45_250..45_400).contains(ms)),
+        "{reported:?}"
+    );
+    let after = reported.iter().filter(|ms| **ms > 45_400);
+    assert!(after.count() <= 2, "once: {reported:?}");
+}
+
+#[test]
 fn while_a_leg_is_at_risk_other_candidates_are_probed_faster() {
     let mut core = in_class();
     assert_eq!((spacing(&core, LAST), core.legs.at_risk()), (10, false));
