@@ -67,9 +67,9 @@ soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; the table goes to docs/fuzzing.md
 	fuzz/soak $(MINUTES) $(TARGETS)
 
-deaths: ## edges of the route in use die under media, over and over (root; ROUNDS=20)
+deaths: ## edges of the route in use die under media, over and over (root; ROUNDS=20, PARTS=off-20)
 	.ci/setup test
-	tests/lab/deaths $(or $(ROUNDS),20)
+	tests/lab/deaths $(or $(ROUNDS),20) $(PARTS)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
 	cargo build --release --locked -p corridor-agent-footprint

@@ -13,7 +13,7 @@ const SEEDS: u64 = 20;
 /// grid for each seed.
 const WORLD: &str = r#"
 about = "a middle link turns bad under media"
-duration = "2m 40s"
+duration = "85s"
 default = { delay = "90ms" }
 [edges]
 fra = { region = "eu" }
@@ -62,22 +62,22 @@ both = { delay = "5ms" }
 between = ["sin", "hkg"]
 both = { delay = "17ms" }
 [[at]]
-time = "60s"
+time = "30s"
 create = { id = "math", who = { teacher = "teacher", student = "student" } }
 [[at]]
-time = "60s"
+time = "30s"
 create = { id = "other", who = { other = "teacher", friend = "student" } }
 [[at]]
-time = "80s"
+time = "40s"
 talk = { name = "voice", between = ["teacher", "student"], class = "math" }
 [[at]]
-time = "80s"
+time = "40s"
 talk = { name = "voices", between = ["other", "friend"], class = "other" }
 [[expect]]
-time = "2m"
+time = "65s"
 in_use = { agent = "teacher", class = "math", is = ["fra", "sin"] }
 [[expect]]
-time = "2m"
+time = "65s"
 in_use = { agent = "other", class = "other", is = ["ams", "hkg"] }
 [[at]]
 time = "BAD"
@@ -102,7 +102,7 @@ fn left_after(fault: &str) -> Vec<Duration> {
 }
 
 fn one(fault: &str, seed: u64) -> Duration {
-    let bad = Duration::from_micros(120_000_000 + seed * 137_731 % 1_000_000);
+    let bad = Duration::from_micros(65_000_000 + seed * 137_731 % 1_000_000);
     let text = WORLD
         .replace("BAD", &format!("{}us", bad.as_micros()))
         .replace("FAULT", fault);
