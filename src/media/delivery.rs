@@ -10,7 +10,7 @@ use std::{
 
 use corridor_probes::{
     Mono,
-    wire::{NextStep, RouteHeader},
+    wire::{Direction, NextStep, RouteHeader},
 };
 use rand::{RngExt as _, rngs::StdRng};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -19,7 +19,7 @@ use super::{
     far::{Came, Down, Far, FarState, UnknownFlow},
     gate::FlowKey,
     liveness::Pace,
-    wire::{Answer, Media},
+    wire::{Answer, Kind, Media},
 };
 use crate::{
     machine::Machine,
@@ -64,13 +64,14 @@ pub fn hand(connection: &Connection, datagram: Vec<u8>) -> SendOutcome {
         return sent(datagram);
     }
     match Media::parse(&datagram).and_then(|media| media.split()) {
-        Ok([first, second]) => match (sent(first), sent(second)) {
-            (refused @ SendOutcome::LocalDrop(_), _) | (SendOutcome::Queued, refused) => refused,
-            (displaced @ SendOutcome::Displaced(_), SendOutcome::Queued) => displaced,
-            (SendOutcome::Displaced(one), SendOutcome::Displaced(other)) => {
-                SendOutcome::Displaced(one + other)
-            }
-            (SendOutcome::Displaced(_), refused @ SendOutcome::LocalDrop(_)) => refused,
+        Ok([first, second]) => match sent(first) {
+            SendOutcome::Queued => sent(second),
+            SendOutcome::Displaced(before) => match sent(second) {
+                SendOutcome::LocalDrop(why) => SendOutcome::LocalDrop(why),
+                second => SendOutcome::Displaced(before + second.dropped()),
+            },
+            // One half is of no use.
+            refused @ SendOutcome::LocalDrop(_) => refused,
         },
         // It is counted as too large by the connection.
         Err(_) => sent(datagram),
@@ -83,8 +84,18 @@ fn tag(datagram: &[u8]) -> FlowTag {
         return FlowTag::OWN;
     };
     let FlowKey { origin, flow } = FlowKey::of(&header);
-    // Flows are drawn at random: agents' seldom meet.
-    FlowTag((origin.0.rotate_left(32) ^ flow).max(1))
+    let tag = if Kind::of(datagram).is_some() {
+        // Drawn at random: agents' seldom meet.
+        origin.0.rotate_left(32) ^ flow
+    } else {
+        // Nobody grants the flows of probes: all of a sender's are one.
+        let sender = match (header.direction, header.far) {
+            (Direction::Back, Some(far)) => far,
+            _ => origin,
+        };
+        sender.0
+    };
+    FlowTag(tag.max(1))
 }
 
 /// Cumulative.

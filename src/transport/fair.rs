@@ -17,8 +17,22 @@ impl FlowTag {
     pub const OWN: Self = Self(0);
 }
 
+impl FlowTag {
+    /// The queue that the flow is in.
+    const fn queue(self) -> Self {
+        match self {
+            Self::OWN => Self::OWN,
+            // Neighbouring numbers fall apart (Knuth's multiplicative hash).
+            Self(flow) => Self(1 + (flow.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % QUEUES),
+        }
+    }
+}
+
 /// Bytes that a flow may send in its turn: a full packet.
 const QUANTUM: isize = 1_452;
+/// Flows share so many queues, as in RFC 8290: whoever makes up flows gets no more than these, and takes no more of
+/// memory and time.
+const QUEUES: u64 = 1_024;
 /// Of the room, this part is for [`FlowTag::OWN`].
 const OWN_SHARE: usize = 4;
 
@@ -61,6 +75,7 @@ impl FairQueue {
 
     /// Takes a datagram in, and answers how many others were dropped for it, itself maybe among them.
     pub(super) fn push(&mut self, flow: FlowTag, datagram: Bytes) -> Result<u32, Full> {
+        let flow = flow.queue();
         let len = datagram.len();
         let waiting = self.flows.get(&flow).map_or(0, |waiting| waiting.bytes);
         if len > self.room || flow == FlowTag::OWN && waiting + len > self.room / OWN_SHARE {
@@ -224,6 +239,16 @@ mod tests {
             queue.push(FlowTag(1), datagram(1_000, number)).unwrap();
         }
         assert_eq!(numbers(&mut queue), [1, 17, 18, 19]);
+    }
+
+    #[test]
+    fn whoever_makes_up_flows_takes_no_more_than_the_queues() {
+        let mut queue = FairQueue::new(200_000);
+        for flow in 1..20_000 {
+            queue.push(FlowTag(flow), datagram(70, 1)).unwrap();
+        }
+        assert!(queue.flows.len() as u64 <= QUEUES, "{}", queue.flows.len());
+        assert!(queue.new.len() + queue.old.len() <= queue.flows.len());
     }
 
     proptest! {

@@ -8,7 +8,7 @@ pub enum SendOutcome {
     /// quinn has it and sends it in its task's next turn. It is lost here after all only if the path's MTU
     /// shrinks or the connection ends before that: [`ConnectionStats::local_drops`] says.
     Queued,
-    /// It waits, and so many older ones were dropped for want of room, of the flow that had most waiting.
+    /// It was taken, and so many that waited were dropped for want of room, of the flow that had most waiting.
     Displaced(u32),
     LocalDrop(LocalDrop),
 }
