@@ -163,11 +163,7 @@ fn flow(datagram: &[u8]) -> Option<FlowKey> {
 
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
-    handle(shared, from, connection).await;
-    shared.unread.fetch_add(connection.unread(), Ordering::Relaxed);
-}
-
-async fn handle(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
+    let mut unread = 0;
     let mut together = Together::default();
     loop {
         let received = match connection.try_read_datagram() {
@@ -175,7 +171,13 @@ async fn handle(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
             None => {
                 // Whoever sends on has its turn while this waits.
                 together = Together::default();
-                match connection.read_datagram().await {
+                let received = connection.read_datagram().await;
+                let dropped = connection.unread();
+                shared
+                    .unread
+                    .fetch_add(dropped.saturating_sub(unread), Ordering::Relaxed);
+                unread = unread.max(dropped);
+                match received {
                     Ok(received) => received,
                     Err(_) => return,
                 }
