@@ -412,6 +412,7 @@ impl Core {
         if !changed.removed.is_empty() {
             self.remove(changed.removed);
             self.want(now.mono);
+            self.keep_uplink(now);
             self.retune(now.mono);
         }
         if self.rates.at_risk != self.legs.legs_at_risk() {
@@ -419,6 +420,13 @@ impl Core {
         }
         self.watch_legs(&changed.happened, now.mono);
         self.tell(changed.happened, now);
+    }
+
+    /// Another edge takes reports where the one that did is not wanted any more.
+    fn keep_uplink(&mut self, now: Now) {
+        if self.reports.uplink.is_none() {
+            self.choose_uplink(now);
+        }
     }
 
     /// Probes these routes no more.

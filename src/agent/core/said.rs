@@ -114,6 +114,7 @@ impl Core {
         self.tell(changed.happened, now);
         self.remove(changed.removed);
         self.want(now.mono);
+        self.keep_uplink(now);
         let targets: BTreeSet<_> = self.legs.targets().map(str::to_owned).collect();
         if targets != self.targets {
             self.targets.clone_from(&targets);

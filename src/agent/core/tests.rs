@@ -289,6 +289,23 @@ fn the_targets_of_its_classes_are_measured_and_nothing_else() {
 }
 
 #[test]
+fn an_uplink_that_no_route_needs_any_more_is_followed_by_another() {
+    let mut core = in_class();
+    core.edge_said(FAR, hello(true), now(210));
+    assert_eq!(core.reports.uplink, Some(NEAR));
+    let others: Vec<_> = [FAR, LAST].iter().map(|id| core.candidates[id].clone()).collect();
+    core.set_candidates(others, now(250).mono);
+    assert_eq!(core.reports.uplink, Some(NEAR), "a route enters by it");
+    let over = proto::Plans {
+        version: 2,
+        plans: Vec::new(),
+    };
+    core.controller_said(from_controller::Body::Plans(over), now(300));
+    assert!(core.edges.get(NEAR).is_none());
+    assert_eq!(core.reports.uplink, Some(FAR));
+}
+
+#[test]
 fn what_is_seen_of_a_new_edge_in_class_is_told_as_soon_as_its_first_second_is_closed() {
     let mut core = in_class();
     core.reports.closed = 10;
