@@ -156,6 +156,7 @@ fn legs(input: &mut Input<'_>) -> Vec<Leg> {
         },
         routes,
         in_use,
+        leaving: None,
         grant: vec![1; usize::from(kind)],
         rate_kbps: u32::from(kind) * 10,
         protect: if kind >= 128 {

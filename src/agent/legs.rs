@@ -334,6 +334,7 @@ impl Legs {
                 },
                 routes: leg.routes.iter().map(|installed| installed.route).collect(),
                 in_use: leg.live.in_use()?,
+                leaving: leg.live.leaving(),
                 grant: leg.grant.clone(),
                 rate_kbps: leg.rate_kbps,
                 protect: leg.protect,

@@ -69,6 +69,8 @@ pub struct Leg {
     /// The primary first.
     pub routes: Vec<Route>,
     pub in_use: Route,
+    /// It, where the plan leaves it out: what was granted for it before holds for the moment that it is used yet.
+    pub leaving: Option<Route>,
     /// Signed.
     pub grant: Vec<u8>,
     /// As it says; 0 if it could not be read.
@@ -194,7 +196,15 @@ impl Origin {
             let grant = |legs: &BTreeMap<String, Leg>| Some(legs.get(flow.class.as_ref()?)?.grant.clone());
             if grant(&old) != grant(&self.legs) {
                 // Whoever refused the old one may take this.
-                flow.openings.values_mut().for_each(|opening| opening.ask_at(now));
+                let leaving = flow
+                    .class
+                    .as_ref()
+                    .and_then(|class| self.legs.get(class)?.leaving);
+                let asked = flow
+                    .openings
+                    .iter_mut()
+                    .filter(|(route, _)| Some(**route) != leaving);
+                asked.for_each(|(_, opening)| opening.ask_at(now));
             }
         }
         let ids: Vec<FlowId> = self.flows.keys().copied().collect();

@@ -348,6 +348,11 @@ impl LiveChoice {
         self.tracks.get(self.in_use).and_then(Track::recent)
     }
 
+    /// The route in use, if the plan leaves it out.
+    pub fn leaving(&self) -> Option<Route> {
+        self.leaving.and(self.in_use())
+    }
+
     /// Its index in the plan; none while it is a route that the plan left out.
     pub fn in_use_index(&self) -> Option<usize> {
         (self.in_use < self.planned()).then_some(self.in_use)

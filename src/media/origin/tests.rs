@@ -21,6 +21,7 @@ fn leg(routes: &[&[u16]], in_use: usize) -> Leg {
             subject: "anna".into(),
         },
         in_use: routes[in_use],
+        leaving: None,
         routes,
         grant: vec![7; 100],
         rate_kbps: 0,
@@ -220,6 +221,20 @@ fn a_refused_route_is_asked_at_once_with_a_new_grant() {
     assert_eq!(grants, [&[8; 100][..]]);
     world.origin.set_legs(vec![renewed], at(30));
     assert_eq!(world.kinds(), []);
+}
+
+#[test]
+fn a_route_that_the_plan_leaves_out_is_not_asked_with_the_grant_that_does_too() {
+    let mut world = World::all_carried(&[&[1, 2]], 0);
+    let left_out = Leg {
+        leaving: Some(route(&[1, 2])),
+        grant: vec![8; 100],
+        ..leg(&[&[3, 2], &[1, 2]], 1)
+    };
+    world.origin.set_legs(vec![left_out], at(10));
+    assert_eq!(world.kinds(), [(3, Kind::Open)]);
+    world.packet(b"b");
+    assert_eq!(world.media(), [(1, 1, b"b".to_vec())]);
 }
 
 #[test]
