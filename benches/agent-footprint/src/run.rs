@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use corridor_bench::{bare, machine, sizes::Sizes};
+use corridor_bench::{bare, binary, machine, sizes::Sizes, table::print};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
     process::{ChildStdin, ChildStdout, Command},
@@ -50,7 +50,7 @@ pub async fn run(args: &Measure) -> anyhow::Result<()> {
         }
     };
     let text = table::text(&phases)?;
-    table::print(&text)?;
+    print(&text)?;
     if let Some(out) = &args.out {
         fs::write(out, table::page(&text)).with_context(|| out.display().to_string())?;
     }
@@ -75,17 +75,7 @@ fn check(args: &Measure) -> anyhow::Result<PathBuf> {
             .status();
         found.with_context(|| format!("`{tool}` is missing (on Debian: iproute2, util-linux)"))?;
     }
-    let corridor = match &args.corridor {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("corridor"),
-    };
-    if !corridor.is_file() {
-        bail!(
-            "{} is not there: build it with `cargo build --release`, or run `make bench`",
-            corridor.display()
-        );
-    }
-    Ok(corridor.canonicalize()?)
+    binary::to_measure(args.corridor.as_ref(), "make bench")
 }
 
 /// What is measured, side by side.

@@ -1,12 +1,8 @@
 //! The figures as a table of 80 columns.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::{fmt::Write as _, time::Duration};
 
-use corridor_bench::machine;
+use corridor_bench::{machine, table::number};
 
 use crate::process::Reading;
 
@@ -204,18 +200,6 @@ pub fn text(phases: &[Phase]) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn number(figure: f64, digits: usize) -> String {
-    if figure.is_finite() {
-        format!("{figure:.digits$}")
-    } else {
-        "-".to_owned()
-    }
-}
-
-pub fn print(text: &str) -> io::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes())
-}
-
 /// The same as a page of `docs/bench`.
 pub fn page(text: &str) -> String {
     format!("{HEAD}\n```\n{text}```\n\n{NOTES}")
@@ -246,15 +230,3 @@ the agent's probes are its own (`corridor agent status`), of windows that have c
 Resident memory counts pages of the program's file, which the kernel maps 64 KiB around each page that is
 used, and can drop at any time; what is the process's own is RssAnon.
 ";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_there_is_a_dash() {
-        assert_eq!(number(f64::NAN, 2), "-");
-        assert_eq!(number(1.0 / 0.0, 2), "-");
-        assert_eq!(number(1.0 / 3.0, 2), "0.33");
-    }
-}

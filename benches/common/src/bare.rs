@@ -40,7 +40,8 @@ use tokio::{
 use crate::sizes::Sizes;
 
 /// The name in the reflectors' certificate.
-const NAME: &str = "reflector";
+/// What certificates of [`certify`] are for.
+pub const NAME: &str = "bare";
 const ALPN: &[u8] = b"bare";
 /// As the agent's connections: an edge that is probed five times a minute would else be lost.
 const IDLE_TIMEOUT_MS: u32 = 120_000;
@@ -313,7 +314,8 @@ fn commands() -> anyhow::Result<Lines<BufReader<pipe::Receiver>>> {
     Ok(BufReader::with_capacity(256, pipe).lines())
 }
 
-fn client_config(certificate: &Path) -> anyhow::Result<ClientConfig> {
+/// TLS of a client that takes whoever has this certificate.
+pub fn client_tls(certificate: &Path) -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(fs::read(certificate)?))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -322,6 +324,11 @@ fn client_config(certificate: &Path) -> anyhow::Result<ClientConfig> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(tls)
+}
+
+fn client_config(certificate: &Path) -> anyhow::Result<ClientConfig> {
+    let tls = client_tls(certificate)?;
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
     let mut transport = transport();
     transport.keep_alive_interval(Some(KEEP_ALIVE));
@@ -329,7 +336,8 @@ fn client_config(certificate: &Path) -> anyhow::Result<ClientConfig> {
     Ok(config)
 }
 
-fn server_config(certificate: &Path, key: &Path) -> anyhow::Result<ServerConfig> {
+/// TLS of a server.
+pub fn server_tls(certificate: &Path, key: &Path) -> anyhow::Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(fs::read(key)?));
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -337,6 +345,11 @@ fn server_config(certificate: &Path, key: &Path) -> anyhow::Result<ServerConfig>
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(fs::read(certificate)?)], key)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(tls)
+}
+
+fn server_config(certificate: &Path, key: &Path) -> anyhow::Result<ServerConfig> {
+    let tls = server_tls(certificate, key)?;
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
     config.transport_config(Arc::new(transport()));
     Ok(config)

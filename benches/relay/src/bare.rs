@@ -3,20 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::Context as _;
+use corridor_bench::bare::{NAME, client_tls, server_tls};
 use quinn::{Connection, Endpoint};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::quic;
-
-const NAME: &str = "relay";
-const ALPN: &[u8] = b"bare";
 
 /// Relays QUIC datagrams between partners
 #[derive(Debug, clap::Args)]
@@ -39,7 +35,10 @@ impl Bare {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let endpoint = Endpoint::server(server(&self.certificate, &self.key)?, self.listen)?;
+            let endpoint = Endpoint::server(
+                quic::server(server_tls(&self.certificate, &self.key)?)?,
+                self.listen,
+            )?;
             let partners = Partners::default();
             while let Some(incoming) = endpoint.accept().await {
                 tokio::spawn(serve(incoming, partners.clone()));
@@ -75,7 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Connections to it, by their numbers.
 pub async fn connect(certificate: &Path, to: SocketAddr, count: u16) -> anyhow::Result<Vec<Connection>> {
-    let tls = client(certificate)?;
+    let tls = client_tls(certificate)?;
     let (mut connections, mut streams) = (Vec::new(), Vec::new());
     for number in 0..count {
         let connection = quic::connect(quic::client(tls.clone())?, to, NAME).await?;
@@ -94,44 +93,13 @@ pub async fn connect(certificate: &Path, to: SocketAddr, count: u16) -> anyhow::
 
 /// A pair of connected ends without a relay between them, each with a socket of its own.
 pub async fn pair(certificate: &Path, key: &Path) -> anyhow::Result<[Connection; 2]> {
-    let endpoint = Endpoint::server(server(certificate, key)?, quic::ANY)?;
+    let endpoint = Endpoint::server(quic::server(server_tls(certificate, key)?)?, quic::ANY)?;
     let to = endpoint.local_addr()?;
     let accept = async { Ok(endpoint.accept().await.context("no connection")?.await?) };
     let (one, other) = tokio::join!(
-        quic::connect(quic::client(client(certificate)?)?, to, NAME),
+        quic::connect(quic::client(client_tls(certificate)?)?, to, NAME),
         accept
     );
     let accepted: anyhow::Result<Connection> = other;
     Ok([one?, accepted?])
-}
-
-/// Writes a new certificate and its key, in DER.
-pub fn certify(certificate: &Path, key: &Path) -> anyhow::Result<()> {
-    let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    fs::write(certificate, made.cert.der())?;
-    fs::write(key, made.signing_key.serialize_der())?;
-    Ok(())
-}
-
-fn client(certificate: &Path) -> anyhow::Result<rustls::ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(fs::read(certificate)?))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(tls)
-}
-
-fn server(certificate: &Path, key: &Path) -> anyhow::Result<quinn::ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(fs::read(key)?));
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(vec![CertificateDer::from(fs::read(certificate)?)], key)?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    quic::server(tls)
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use corridor_bench::machine;
+use corridor_bench::{binary, machine, table::print};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -38,7 +38,7 @@ pub async fn run(args: &Measure) -> anyhow::Result<()> {
         }
     };
     let text = table::text(&report)?;
-    table::print(&text)?;
+    print(&text)?;
     if let Some(out) = &args.out {
         fs::write(out, table::page(&text)).with_context(|| out.display().to_string())?;
     }
@@ -56,17 +56,7 @@ fn check(args: &Measure) -> anyhow::Result<PathBuf> {
         .stderr(Stdio::null())
         .status();
     coturn.context("`turnserver` is missing (on Debian: apt-get install coturn)")?;
-    let corridor = match &args.corridor {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("corridor"),
-    };
-    if !corridor.is_file() {
-        bail!(
-            "{} is not there: build it with `cargo build --release`, or run `make bench-relay`",
-            corridor.display()
-        );
-    }
-    Ok(corridor.canonicalize()?)
+    binary::to_measure(args.corridor.as_ref(), "make bench-relay")
 }
 
 async fn measure(args: &Measure, corridor: &Path, dir: &Path) -> anyhow::Result<Report> {

@@ -1,11 +1,8 @@
 //! The figures as tables.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-};
+use std::fmt::Write as _;
 
-use corridor_bench::machine;
+use corridor_bench::{machine, table::number};
 
 use crate::{
     cases::{Case, Figure, GOALS, Shows},
@@ -181,32 +178,9 @@ fn us(ns: u32) -> f64 {
     f64::from(ns) / 1e3
 }
 
-fn number(figure: f64, digits: usize) -> String {
-    if figure.is_finite() {
-        format!("{figure:.digits$}")
-    } else {
-        "-".to_owned()
-    }
-}
-
-pub fn print(text: &str) -> io::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes())
-}
-
 /// The same as a page of `docs/bench`.
 pub fn page(text: &str) -> String {
     format!("# What an edge takes to relay a packet\n\n```\n{text}```\n\n{NOTES}")
 }
 
 const NOTES: &str = include_str!("notes.md");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_there_is_a_dash() {
-        assert_eq!(number(f64::NAN, 2), "-");
-        assert_eq!(number(1.0 / 3.0, 2), "0.33");
-    }
-}

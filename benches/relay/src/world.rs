@@ -167,7 +167,7 @@ impl World {
         let realm = Realm::new(u64::from(AGENTS))?;
         let target = target::start(meter.clone())?;
         let (certificate, key) = (dir.join("relay.crt"), dir.join("relay.key"));
-        bare::certify(&certificate, &key)?;
+        corridor_bench::bare::certify(&certificate, &key)?;
         let me = std::env::current_exe()?;
 
         let start = |id, others: &[(EdgeId, SocketAddr)]| start_edge(corridor, dir, &realm, id, others);
