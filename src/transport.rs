@@ -5,6 +5,7 @@
 //! | what is a machine's network | `network.rs` |
 //! | how are real sockets opened and counted | `udp.rs` |
 //! | how many bytes went over the line | `traffic.rs` |
+//! | how did a program mark its packets for routers | `dscp.rs` |
 //! | which packets came twice | `duplicates.rs` |
 //! | who notices that addresses changed | `interfaces.rs` |
 //! | which timeouts, buffers and windows, and why | `config.rs` |
@@ -31,6 +32,7 @@ mod close;
 pub mod config;
 mod congestion;
 mod connection;
+mod dscp;
 mod duplicates;
 mod endpoint;
 mod fair;
@@ -51,6 +53,7 @@ pub use bucket::{StreamBucket, StreamRate, TokenBucket};
 pub use close::{CloseCode, Closed};
 pub use config::Kind;
 pub use connection::{Connection, ConnectionStats, LocalDrop, LocalDrops, Received, SendOutcome};
+pub use dscp::{Dscp, Marked};
 pub use duplicates::{Duplicates, LOOKED_AT, MAX_PEERS, REMEMBERED, Seen};
 pub use endpoint::{ConnectError, Endpoint, EndpointError, EndpointSetup, EndpointStats, ServerSetup};
 pub use fair::FlowTag;

@@ -11,6 +11,7 @@ use corridor::{
         wire::{Answer, Kind, MAX_MEDIA, Media, Open, Part, Receipt, Word},
     },
     store::records::Protect,
+    transport::Dscp,
 };
 use corridor_probes::{AgentId, EdgeId, Mono, Route, wire::NextStep};
 
@@ -77,7 +78,7 @@ pub fn media_ends(data: &[u8]) {
             0 => origin.set_legs(legs(&mut input), now),
             1 | 2 => {
                 let local = ([127, 0, 0, 1], u16::from(input.u8() % 4) + 1).into();
-                origin.local(0, local, input.piece(), now);
+                origin.local(0, local, Dscp::new(input.u8()), input.piece(), now);
             }
             3 => origin.datagram(input.piece(), now),
             4 => origin.handle_timeout(now),
@@ -101,7 +102,7 @@ pub fn media_ends(data: &[u8]) {
                         }
                     }
                     let key = FlowKey::of(&media.header);
-                    for (next, datagram) in far.answer(key, b"yes", now) {
+                    for (next, datagram) in far.answer(key, Dscp::BEST_EFFORT, b"yes", now) {
                         let answer = Media::parse(&datagram).expect("media");
                         assert_eq!(
                             (answer.header.next(), FlowKey::of(&answer.header)),

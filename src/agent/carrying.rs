@@ -32,7 +32,7 @@ use crate::{
     },
     route::{FarEnd, Fates},
     transport::{
-        self, ACKNOWLEDGEMENT, BindError, Connection, PACKET, PlainSender, PlainSocket, SendOutcome,
+        self, ACKNOWLEDGEMENT, BindError, Connection, Dscp, PACKET, PlainSender, PlainSocket, SendOutcome,
     },
 };
 
@@ -105,11 +105,11 @@ struct Running {
 }
 
 impl Running {
-    fn deliver(&self, to: SocketAddr, media: &[u8]) -> bool {
+    fn deliver(&self, to: SocketAddr, media: &[u8], dscp: Dscp) -> bool {
         if self.header.is_empty() {
-            return self.local.send(to, media);
+            return self.local.send(to, media, dscp);
         }
-        self.local.send(to, &[&self.header, media].concat())
+        self.local.send(to, &[&self.header, media].concat(), dscp)
     }
 }
 
@@ -269,8 +269,8 @@ impl Carrying {
     }
 
     /// A packet of a local program.
-    pub(super) fn packet(&self, forward: u32, from: SocketAddr, packet: &[u8]) {
-        self.local(forward, from, packet, self.machine.clock.mono());
+    pub(super) fn packet(&self, forward: u32, from: SocketAddr, dscp: Dscp, packet: &[u8]) {
+        self.local(forward, from, dscp, packet, self.machine.clock.mono());
     }
 
     /// Something of a local program is not carried.
@@ -528,10 +528,11 @@ impl Carrying {
                     forward,
                     to,
                     flow,
+                    dscp,
                     media,
                 } => {
                     let local = state.forwards.get(&forward);
-                    if !local.is_some_and(|running| running.deliver(to, &media)) {
+                    if !local.is_some_and(|running| running.deliver(to, &media, dscp.of_media())) {
                         state.origin.dropped(flow);
                     }
                 }
@@ -548,16 +549,16 @@ impl Carrying {
             };
             let now = self.machine.clock.mono();
             for packet in socket.packets(batch) {
-                self.local(forward, batch.from, packet, now);
+                self.local(forward, batch.from, batch.dscp, packet, now);
                 // The connection sends before the next is queued: its buffer is small.
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    fn local(&self, forward: u32, from: SocketAddr, packet: &[u8], now: Mono) {
+    fn local(&self, forward: u32, from: SocketAddr, dscp: Dscp, packet: &[u8], now: Mono) {
         let mut state = self.state();
-        if state.origin.local(forward, from, packet, now) || state.alive.is_empty() {
+        if state.origin.local(forward, from, dscp.of_media(), packet, now) || state.alive.is_empty() {
             self.wake.notify_one();
         }
         self.flush(&mut state);

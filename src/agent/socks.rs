@@ -24,7 +24,7 @@ use super::carrying::{Carrying, ForwardError};
 use crate::{
     clock,
     media::{origin::To, wire::MAX_MEDIA},
-    transport::{BindError, PlainSocket},
+    transport::{BindError, Dscp, PlainSocket},
 };
 
 /// Programs that are connected at once.
@@ -339,14 +339,14 @@ impl Association<'_> {
             self.program = Some(batch.from);
             let packets: Vec<Vec<u8>> = self.socket.packets(batch).map(<[u8]>::to_vec).collect();
             for packet in packets {
-                self.packet(batch.from, &packet);
+                self.packet(batch.from, batch.dscp, &packet);
                 // The connection sends before the next is queued: its buffer is small.
                 tokio::task::yield_now().await;
             }
         }
     }
 
-    fn packet(&mut self, program: SocketAddr, bytes: &[u8]) {
+    fn packet(&mut self, program: SocketAddr, dscp: Dscp, bytes: &[u8]) {
         let packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
             Err(error) => {
@@ -367,7 +367,7 @@ impl Association<'_> {
                 }
             },
         };
-        self.carrying.packet(way, program, packet.data);
+        self.carrying.packet(way, program, dscp, packet.data);
     }
 
     fn way(&mut self, packet: &Packet<'_>, program: SocketAddr) -> Result<u32, ForwardError> {

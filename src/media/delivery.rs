@@ -217,7 +217,7 @@ impl Delivery {
             .inspect_err(|UnknownFlow| counts.unknown += 1)?;
         let key = FlowKey::of(&media.header);
         let taken = match (packet, outlets.get(&key)) {
-            (Some(packet), Some(outlet)) => outlet.sender.send(outlet.to, &packet),
+            (Some(packet), Some(outlet)) => outlet.sender.send(outlet.to, &packet, media.dscp.of_media()),
             (None, _) => true,
             (Some(_), None) => false,
         };
@@ -300,7 +300,7 @@ impl Delivery {
                 let answers = {
                     let mut state = self.state();
                     state.heard = Some(now);
-                    state.far.answer(key, packet, now)
+                    state.far.answer(key, batch.dscp.of_media(), packet, now)
                 };
                 for (next, datagram) in answers {
                     if !carrier.admits(key, datagram.len()) {

@@ -10,6 +10,7 @@ use super::{
     received::{Received, Seen},
     wire::{HEAD, MAX_HEADER, MAX_MEDIA, Media, Part},
 };
+use crate::transport::Dscp;
 
 /// What one end of a flow counts, cumulative. Packets are media's own; bytes are their payload.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +86,7 @@ impl End {
 
     /// The datagram that carries `media` under the next number; `header` says where from and to.
     /// `None` if it is longer than is carried.
-    pub fn wrap(&mut self, header: RouteHeader, media: &[u8], now: Mono) -> Option<Vec<u8>> {
+    pub fn wrap(&mut self, header: RouteHeader, dscp: Dscp, media: &[u8], now: Mono) -> Option<Vec<u8>> {
         if media.len() > MAX_MEDIA {
             self.counts.dropped += 1;
             return None;
@@ -102,7 +103,7 @@ impl End {
         let datagram = Media {
             header,
             incarnation: self.incarnation,
-            dscp: 0,
+            dscp,
             part: Part::Whole,
             media,
         };
@@ -226,7 +227,7 @@ mod tests {
         let (mut here, mut there) = (End::new(1), End::new(2));
         let now = Mono::from_millis(5);
         for i in 0..3_u8 {
-            let datagram = here.wrap(header(), &[i; 10], now).unwrap();
+            let datagram = here.wrap(header(), Dscp::BEST_EFFORT, &[i; 10], now).unwrap();
             let media = Media::parse(&datagram).unwrap();
             assert_eq!(media.header.sent_us, 5_000);
             if i == 1 {
@@ -247,7 +248,7 @@ mod tests {
         let now = Mono::ZERO;
         let (mut old, mut new) = (End::new(1), End::new(2));
         let mut say = |from: &mut End| {
-            let datagram = from.wrap(header(), b"voice", now).unwrap();
+            let datagram = from.wrap(header(), Dscp::BEST_EFFORT, b"voice", now).unwrap();
             there.unwrap(&Media::parse(&datagram).unwrap(), now).is_some()
         };
         assert!((0..3_000).all(|_| say(&mut old)));
@@ -265,7 +266,7 @@ mod tests {
         let (mut here, mut there) = (End::new(1), End::new(2));
         let now = Mono::ZERO;
         for halves_first in [true, false] {
-            let whole = here.wrap(header(), &[7; 100], now).unwrap();
+            let whole = here.wrap(header(), Dscp::BEST_EFFORT, &[7; 100], now).unwrap();
             let whole = Media::parse(&whole).unwrap();
             let [first, second] = whole.split().unwrap();
             let [first, second] = [&first, &second].map(|half| Media::parse(half).unwrap());
@@ -287,14 +288,17 @@ mod tests {
         let (mut here, mut there) = (End::new(1), End::new(2));
         let now = Mono::ZERO;
         let bytes = vec![3; MAX_MEDIA];
-        let whole = here.wrap(header(), &bytes, now).unwrap();
+        let whole = here.wrap(header(), Dscp::BEST_EFFORT, &bytes, now).unwrap();
         let [first, second] = Media::parse(&whole).unwrap().split().unwrap();
         assert_eq!(there.unwrap(&Media::parse(&second).unwrap(), now), None);
         let first = Media::parse(&first).unwrap();
         assert_eq!(there.unwrap(&first, now).as_deref(), Some(&bytes[..]));
         let counts = there.counts();
         assert_eq!((counts.received, counts.joined, counts.lost), (1, 1, 0));
-        assert_eq!(here.wrap(header(), &[0; MAX_MEDIA + 1], now), None);
+        assert_eq!(
+            here.wrap(header(), Dscp::BEST_EFFORT, &[0; MAX_MEDIA + 1], now),
+            None
+        );
         assert_eq!((here.counts().sent, here.counts().dropped), (1, 1));
     }
 }

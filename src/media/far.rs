@@ -21,6 +21,7 @@ use super::{
     receipts::Telling,
     wire::{Kind, Media, Receipt},
 };
+use crate::transport::Dscp;
 
 #[derive(Debug)]
 struct Flow {
@@ -169,12 +170,12 @@ impl Far {
     }
 
     /// The datagrams that carry `media` back, and to whom; none if the flow is over, or this is too long.
-    pub fn answer(&mut self, key: FlowKey, media: &[u8], now: Mono) -> Vec<(NextStep, Vec<u8>)> {
+    pub fn answer(&mut self, key: FlowKey, dscp: Dscp, media: &[u8], now: Mono) -> Vec<(NextStep, Vec<u8>)> {
         let Some(flow) = self.flows.get_mut(&key) else {
             return Vec::new();
         };
         flow.used = now;
-        let Some(first) = flow.end.wrap(flow.back, media, now) else {
+        let Some(first) = flow.end.wrap(flow.back, dscp, media, now) else {
             return Vec::new();
         };
         let second = flow.second.filter(|(_, at)| now.since(*at) < PROTECTED);
@@ -309,7 +310,7 @@ mod tests {
         let media = Media {
             header: RouteHeader { seq, ..header(edges) },
             incarnation: 1,
-            dscp: 0,
+            dscp: Dscp::BEST_EFFORT,
             part: super::super::wire::Part::Whole,
             media: b"x",
         };
@@ -317,7 +318,7 @@ mod tests {
     }
 
     fn back(far: &mut Far) -> Vec<(Route, NextStep)> {
-        let answers = far.answer(FlowKey::of(&header(&[1])), b"y", Mono::ZERO);
+        let answers = far.answer(FlowKey::of(&header(&[1])), Dscp::BEST_EFFORT, b"y", Mono::ZERO);
         let each = answers.iter().map(|(next, datagram)| {
             let media = Media::parse(datagram).unwrap();
             assert_eq!((media.media, media.header.next()), (&b"y"[..], Some(*next)));
@@ -385,7 +386,11 @@ mod tests {
         let state = far.states().next().unwrap();
         assert_eq!((state.counts.repeated, state.counts.protecting), (3, 3));
         let later = Mono::ZERO + PROTECTED;
-        assert_eq!(far.answer(state.key, b"y", later).len(), 1, "not any more");
+        assert_eq!(
+            far.answer(state.key, Dscp::BEST_EFFORT, b"y", later).len(),
+            1,
+            "not any more"
+        );
     }
 
     #[test]
@@ -432,7 +437,11 @@ mod tests {
         far.expire(Mono::ZERO + IDLE / 2);
         let key = FlowKey::of(&header(&[1]));
         // Answers are no wish of the origin's.
-        assert_eq!(far.answer(key, b"y", Mono::ZERO + IDLE / 2).len(), 1);
+        assert_eq!(
+            far.answer(key, Dscp::BEST_EFFORT, b"y", Mono::ZERO + IDLE / 2)
+                .len(),
+            1
+        );
         assert!(far.knows(key));
         far.expire(Mono::ZERO + IDLE);
         assert!(far.is_empty());

@@ -35,7 +35,7 @@ use super::{
 use crate::{
     route::{Fate, Fates},
     store::records::Protect,
-    transport::{Breaker, TRICKLE_BPS, TokenBucket},
+    transport::{Breaker, Dscp, TRICKLE_BPS, TokenBucket},
 };
 
 /// Flows are opened again this often, so that edges that restarted know them and none forgets them.
@@ -100,6 +100,7 @@ pub enum Output {
         forward: u32,
         to: SocketAddr,
         flow: FlowId,
+        dscp: Dscp,
         media: Vec<u8>,
     },
 }
@@ -215,17 +216,17 @@ impl Origin {
 
     /// A packet came from `local` to a forward. Whether something is to be asked again now, so that
     /// [`Self::next_wakeup`] has changed.
-    pub fn local(&mut self, forward: u32, local: SocketAddr, media: &[u8], now: Mono) -> bool {
+    pub fn local(&mut self, forward: u32, local: SocketAddr, dscp: Dscp, media: &[u8], now: Mono) -> bool {
         let known = self.flows.len();
         let Some(id) = self.flow_of(forward, local, now) else {
             self.too_many += 1;
             return false;
         };
-        self.take(id, media, now);
+        self.take(id, dscp, media, now);
         self.flows.len() != known
     }
 
-    fn take(&mut self, id: FlowId, media: &[u8], now: Mono) {
+    fn take(&mut self, id: FlowId, dscp: Dscp, media: &[u8], now: Mono) {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
@@ -235,8 +236,8 @@ impl Origin {
             return;
         };
         match flow.way(leg) {
-            Some(route) => self.send(id, route, media, now),
-            None => flow.wait(media, now),
+            Some(route) => self.send(id, route, dscp, media, now),
+            None => flow.wait(dscp, media, now),
         }
     }
 
@@ -435,7 +436,7 @@ impl Origin {
         }
     }
 
-    fn send(&mut self, id: FlowId, route: Route, media: &[u8], now: Mono) {
+    fn send(&mut self, id: FlowId, route: Route, dscp: Dscp, media: &[u8], now: Mono) {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
@@ -457,7 +458,7 @@ impl Origin {
         }
         let header = header(Kind::Media, self.me, id, route, &leg.far);
         let seq = flow.end.next();
-        let Some(datagram) = flow.end.wrap(header, media, now) else {
+        let Some(datagram) = flow.end.wrap(header, dscp, media, now) else {
             return;
         };
         let copy = flow.second(leg, route).and_then(|second| {
@@ -499,6 +500,7 @@ impl Origin {
                 forward: flow.forward,
                 to: flow.local,
                 flow: id,
+                dscp: media.dscp,
                 media: packet,
             });
         }
@@ -577,8 +579,8 @@ impl Origin {
         let Some(route) = leg.and_then(|leg| flow.way(leg)) else {
             return;
         };
-        for (_, media) in std::mem::take(&mut flow.early) {
-            self.send(id, route, &media, now);
+        for (_, dscp, media) in std::mem::take(&mut flow.early) {
+            self.send(id, route, dscp, &media, now);
         }
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! | kind | after the header | direction |
 //! |---|---|---|
-//! | 0x22 media | 2 B the sender's incarnation; 1 B: bits 0–5 DSCP (0: not known), bits 6–7 part (0 whole, 1 first half, 2 second); the media | both |
+//! | 0x22 media | 2 B the sender's incarnation; 1 B: bits 0–5 the packet's DSCP (RFC 2474), bits 6–7 part (0 whole, 1 first half, 2 second); the media | both |
 //! | 0x23 open | 2 B local port at the far agent (0: the far end is no agent), 2 B length, the signed grant | out |
 //! | 0x24 answer | 1 B: [`Answer`] | back |
 //! | 0x25 switch | nothing: media's next number, by another route | both |
@@ -21,6 +21,7 @@ use corridor_probes::{
 };
 
 use super::{grant::MAX_GRANT, receipts::Said};
+use crate::transport::Dscp;
 
 /// The longest media packet that is carried, in bytes: two halves of it fit any path that QUIC takes, with the
 /// longest header.
@@ -31,7 +32,6 @@ pub const MAX_HEADER: usize = 30 + 2 * Route::MAX_EDGES + 8;
 pub const HEAD: usize = 3;
 
 const PART_SHIFT: u8 = 6;
-const DSCP: u8 = 0b0011_1111;
 
 /// The kinds of datagram that media has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +123,7 @@ pub struct Media<'a> {
     pub header: RouteHeader,
     /// Numbers count from 0 anew under another one: the sender restarted, or is another exit.
     pub incarnation: u16,
-    pub dscp: u8,
+    pub dscp: Dscp,
     pub part: Part,
     pub media: &'a [u8],
 }
@@ -139,7 +139,7 @@ impl<'a> Media<'a> {
             Part::Second => 2,
         };
         out.extend_from_slice(&self.incarnation.to_be_bytes());
-        out.push(self.dscp & DSCP | part << PART_SHIFT);
+        out.push(self.dscp.bits() | part << PART_SHIFT);
         out.extend_from_slice(self.media);
     }
 
@@ -161,7 +161,7 @@ impl<'a> Media<'a> {
         Ok(Self {
             header,
             incarnation: u16::from_be_bytes([high, low]),
-            dscp: head & DSCP,
+            dscp: Dscp::new(head),
             part,
             media,
         })
@@ -394,7 +394,7 @@ mod tests {
             let media = Media {
                 header: header(Kind::Media),
                 incarnation: 513,
-                dscp: 46,
+                dscp: Dscp::new(46),
                 part: Part::Whole,
                 media: &bytes[..len],
             };

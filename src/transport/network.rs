@@ -1,12 +1,22 @@
 //! The seam between QUIC endpoints and the network under them: real UDP ([`super::UdpNetwork`]) or the
 //! simulation's ([`crate::sim::SimHost`]).
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
+use quinn::udp::{RecvMeta, Transmit};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::packets::PacketLog;
+use super::{
+    dscp::{Dscp, Marked},
+    packets::PacketLog,
+};
 
 /// A machine's network, as endpoints see it.
 pub trait Network: fmt::Debug + Send + Sync + 'static {
@@ -29,6 +39,21 @@ pub trait DatagramSocket: quinn::AsyncUdpSocket {
     fn log_to(&self, _log: &Arc<PacketLog>) {}
 
     fn counters(&self) -> SocketCounters;
+
+    /// As `poll_recv` into one buffer, with the mark of what came. Where nobody knows it, it is best effort.
+    fn poll_recv_marked(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Marked>> {
+        let mut meta = [RecvMeta::default()];
+        self.poll_recv(cx, &mut [IoSliceMut::new(buffer)], &mut meta)
+            .map_ok(|_| Marked {
+                meta: meta[0],
+                dscp: Dscp::BEST_EFFORT,
+            })
+    }
+
+    /// As `try_send` of one packet, marked where that can be.
+    fn try_send_marked(&self, transmit: &Transmit<'_>, _: Dscp) -> io::Result<()> {
+        self.try_send(transmit)
+    }
 }
 
 /// What became of datagrams in a socket, cumulative. Datagrams, not system calls: a segmented send that

@@ -2,15 +2,15 @@
 
 use std::{
     future::poll_fn,
-    io::{self, IoSliceMut},
+    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
 
-use quinn::udp::{RecvMeta, Transmit};
+use quinn::udp::Transmit;
 
-use super::{BindError, DatagramSocket, Network};
+use super::{BindError, DatagramSocket, Dscp, Network, dscp::Marked};
 use crate::clock::{self, Clock};
 
 /// The system may hand over several packets of one sender at once, as much as one UDP packet can hold.
@@ -31,6 +31,7 @@ pub(crate) struct Batch {
     pub from: SocketAddr,
     /// The address of this machine that they were sent to.
     pub to: Option<IpAddr>,
+    pub dscp: Dscp,
     len: usize,
     stride: usize,
 }
@@ -50,17 +51,12 @@ impl PlainSocket {
     /// Waits for the next packets, which lie over the last. Cancel-safe: what was not read stays in the
     /// socket.
     pub async fn receive(&mut self) -> io::Result<Batch> {
-        let mut meta = [RecvMeta::default()];
-        let read = poll_fn(|cx| {
-            let mut buffers = [IoSliceMut::new(&mut self.buffer)];
-            self.socket.poll_recv(cx, &mut buffers, &mut meta)
-        });
-        let read = read.await?;
-        let [meta] = meta;
+        let Marked { meta, dscp } = poll_fn(|cx| self.socket.poll_recv_marked(cx, &mut self.buffer)).await?;
         Ok(Batch {
             from: meta.addr,
             to: meta.dst_ip,
-            len: if read == 0 { 0 } else { meta.len },
+            dscp,
+            len: meta.len,
             stride: meta.stride,
         })
     }
@@ -87,7 +83,7 @@ impl PlainSocket {
 
     /// Whether the system took it.
     pub fn send(&self, to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> bool {
-        send(&*self.socket, to, from, packet)
+        send(&*self.socket, to, from, packet, Dscp::BEST_EFFORT)
     }
 
     /// What sends by the same socket.
@@ -108,26 +104,72 @@ pub(crate) struct PlainSender(Arc<dyn DatagramSocket>);
 
 impl PlainSender {
     /// Whether the system took it.
-    pub fn send(&self, to: SocketAddr, packet: &[u8]) -> bool {
-        send(&*self.0, to, None, packet)
+    pub fn send(&self, to: SocketAddr, packet: &[u8], dscp: Dscp) -> bool {
+        send(&*self.0, to, None, packet, dscp)
     }
 }
 
-fn send(socket: &dyn DatagramSocket, to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> bool {
-    let sent = socket.try_send(&Transmit {
+fn send(
+    socket: &dyn DatagramSocket,
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    packet: &[u8],
+    dscp: Dscp,
+) -> bool {
+    let transmit = Transmit {
         destination: to,
         ecn: None,
         contents: packet,
         segment_size: None,
         src_ip: from,
-    });
-    sent.is_ok()
+    };
+    socket.try_send_marked(&transmit, dscp).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{identity::system_rng, machine::Machine};
+
+    /// What a program marks is seen, and what is marked here a program sees; over IPv4, IPv6, and IPv4 by a socket
+    /// that is of both.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn marks_are_read_and_written() {
+        let machine = Machine::system(rand::RngExt::random(&mut system_rng()));
+        for (local, at) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::1]:0", "::1"),
+            ("[::]:0", "127.0.0.1"),
+        ] {
+            let mut socket = PlainSocket::bind(&*machine.network, local.parse().unwrap()).unwrap();
+            let other =
+                PlainSocket::bind(&*machine.network, SocketAddr::new(at.parse().unwrap(), 0)).unwrap();
+            let here = SocketAddr::new(at.parse().unwrap(), socket.local_addr().unwrap().port());
+            let mut other = (other.sender(), other);
+            for bits in [46, 0, 34, 10, 10] {
+                let dscp = Dscp::new(bits);
+                assert!(other.0.send(here, b"there", dscp));
+                let batch = socket.receive().await.unwrap();
+                assert_eq!(
+                    (batch.dscp, batch.to.map(|ip| ip.to_canonical())),
+                    (dscp, Some(here.ip())),
+                    "{local}"
+                );
+                assert_eq!(socket.packets(batch).collect::<Vec<_>>(), [b"there"]);
+                assert!(socket.sender().send(batch.from, b"back", dscp));
+                let batch = other.1.receive().await.unwrap();
+                assert_eq!((batch.dscp, batch.from.port()), (dscp, here.port()), "{local}");
+            }
+            // What STAMP sends by the same socket is not marked.
+            assert!(socket.send(other.1.local_addr().unwrap(), None, b""));
+            let batch = other.1.receive().await.unwrap();
+            assert_eq!(
+                (batch.dscp, other.1.packets(batch).count()),
+                (Dscp::BEST_EFFORT, 0)
+            );
+        }
+    }
 
     #[tokio::test]
     async fn a_new_socket_sends_at_once() {

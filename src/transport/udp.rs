@@ -24,6 +24,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{io::Interest, sync::watch};
 
 use super::{
+    dscp::{self, Dscp, Marked},
     duplicates::Duplicates,
     interfaces::InterfaceWatch,
     kernel_time::KernelTime,
@@ -118,6 +119,8 @@ struct UdpSocket {
     send_errors: AtomicU64,
     last_send_error: AtomicI32,
     send_too_big: AtomicU64,
+    /// How what is sent is marked.
+    mark: Mutex<Dscp>,
 }
 
 impl UdpSocket {
@@ -134,6 +137,7 @@ impl UdpSocket {
             send_errors: AtomicU64::new(0),
             last_send_error: AtomicI32::new(0),
             send_too_big: AtomicU64::new(0),
+            mark: Mutex::default(),
         })
     }
 
@@ -178,22 +182,13 @@ impl UdpSocket {
             tracing::debug!(error = %e, "the system refuses to send");
         }
     }
-}
 
-impl AsyncUdpSocket for UdpSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        Box::pin(WritePoller {
-            socket: self,
-            waiting: None,
-        })
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+    /// Sends by `send`, once the socket takes something.
+    fn attempt(&self, transmit: &Transmit<'_>, send: impl Fn() -> io::Result<()>) -> io::Result<()> {
         let asked = Cell::new(false);
         let send = || {
             asked.set(true);
-            self.log_sent(transmit);
-            self.state.try_send((&self.io).into(), &dressed(transmit))
+            send()
         };
         let mut sent = self.io.try_io(Interest::WRITABLE, send);
         if !asked.get() {
@@ -208,6 +203,22 @@ impl AsyncUdpSocket for UdpSocket {
             }
             other => other,
         }
+    }
+}
+
+impl AsyncUdpSocket for UdpSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(WritePoller {
+            socket: self,
+            waiting: None,
+        })
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.attempt(transmit, || {
+            self.log_sent(transmit);
+            self.state.try_send((&self.io).into(), &dressed(transmit))
+        })
     }
 
     fn poll_recv(
@@ -259,6 +270,39 @@ impl DatagramSocket for UdpSocket {
     fn log_to(&self, log: &Arc<PacketLog>) {
         // A socket is one endpoint's for good: the first log stays.
         let _ = self.log.set(Arc::clone(log));
+    }
+
+    #[cfg(target_os = "linux")]
+    fn poll_recv_marked(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Marked>> {
+        use std::os::fd::AsRawFd as _;
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            let received = self
+                .io
+                .try_io(Interest::READABLE, || dscp::receive(self.io.as_raw_fd(), buffer));
+            match received {
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                other => return Poll::Ready(other),
+            }
+        }
+    }
+
+    fn try_send_marked(&self, transmit: &Transmit<'_>, dscp: Dscp) -> io::Result<()> {
+        // quinn-udp marks each packet by itself: as best effort.
+        if dscp == Dscp::BEST_EFFORT || transmit.src_ip.is_some() {
+            return self.try_send(transmit);
+        }
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        if *mark != dscp {
+            dscp::mark(&SockRef::from(&self.io), dscp)?;
+            *mark = dscp;
+        }
+        self.attempt(transmit, || {
+            let socket = SockRef::from(&self.io);
+            socket
+                .send_to(transmit.contents, &transmit.destination.into())
+                .map(|_| ())
+        })
     }
 
     fn counters(&self) -> SocketCounters {

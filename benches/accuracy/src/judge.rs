@@ -93,12 +93,13 @@ mod tests {
     use crate::tools::OneWay;
 
     fn packets(late_us: u32) -> Vec<Packet> {
-        let mut log = "entered_ns,from,to,proto,len,seq,fate,left_ns,residence_us,lateness_us\n".to_owned();
+        let mut log =
+            "entered_ns,from,to,proto,len,dscp,seq,fate,left_ns,residence_us,lateness_us\n".to_owned();
         for seq in 0..3 {
             let (up, down) = (seq * 10_000_000, seq * 10_000_000 + 5_000_000);
-            log += &format!("{up},{HERE},{FAR},udp,359,{seq},delivered,{down},5000.0,{late_us}.0\n");
+            log += &format!("{up},{HERE},{FAR},udp,359,0,{seq},delivered,{down},5000.0,{late_us}.0\n");
             log += &format!(
-                "{down},{FAR},{HERE},udp,359,{seq},delivered,{},2000.0,0.0\n",
+                "{down},{FAR},{HERE},udp,359,0,{seq},delivered,{},2000.0,0.0\n",
                 down + 2_000_000
             );
         }

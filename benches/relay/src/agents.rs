@@ -16,6 +16,7 @@ use corridor::{
     media::wire::{Answer, Kind, Media, Open, Part, Word},
     proto::{self, agent_to_edge},
     route::FarEnd,
+    transport::Dscp,
 };
 use corridor_probes::{AgentId, EdgeId, Route, wire::RouteHeader};
 use quinn::Connection;
@@ -130,7 +131,7 @@ impl Flow {
                 ..self.header
             },
             incarnation: self.incarnation,
-            dscp: 0,
+            dscp: Dscp::BEST_EFFORT,
             part: Part::Whole,
             media: payload,
         };

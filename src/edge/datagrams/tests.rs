@@ -154,6 +154,7 @@ mod media {
             wire::{Answer, Kind, Open, Word},
         },
         route::FarEnd,
+        transport::Dscp,
     };
 
     /// Grants are what they say: their bytes are not looked at.
@@ -194,7 +195,12 @@ mod media {
 
     fn packet(route: &[u16], far: Option<AgentId>) -> Vec<u8> {
         End::new(1)
-            .wrap(header(Kind::Media, route, far), b"voice", at(0))
+            .wrap(
+                header(Kind::Media, route, far),
+                Dscp::BEST_EFFORT,
+                b"voice",
+                at(0),
+            )
             .unwrap()
     }
 
@@ -262,7 +268,9 @@ mod media {
         assert_eq!(refusal, Err(Refusal::Forged(Sender::Agent(PEER))));
         // The peer answers what was opened, and nothing else.
         let back = header(Kind::Media, &[1], Some(PEER)).back(Kind::Media as u8);
-        let mut back = End::new(1).wrap(back, b"voice", at(1)).unwrap();
+        let mut back = End::new(1)
+            .wrap(back, Dscp::BEST_EFFORT, b"voice", at(1))
+            .unwrap();
         let refusal = edge.handle(Sender::Agent(PEER), &mut back, at(1), || at(1));
         assert_eq!(refusal, Err(Refusal::NotCarried(Answer::Unknown)));
         assert_eq!(edge.counters.not_granted, 1);

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     identity::system_rng,
     media::{end::End, wire::Kind},
+    transport::Dscp,
 };
 
 fn header() -> RouteHeader {
@@ -70,7 +71,7 @@ impl World {
             delivery.open(&other, to, back),
             Err(OpenError::TooMany(1))
         ));
-        let datagram = End::new(1).wrap(header(), b"hello", now).unwrap();
+        let datagram = End::new(1).wrap(header(), Dscp::new(46), b"hello", now).unwrap();
         delivery.media(&Media::parse(&datagram).unwrap(), now).unwrap();
         let mut buffer = [0; 100];
         let (len, from) = target.recv_from(&mut buffer).unwrap();
@@ -144,7 +145,7 @@ async fn a_flow_that_is_not_kept_ends_though_its_target_sends_on() {
     assert!(world.delivery.is_empty());
     world.closed().await;
     let now = world.delivery.machine.clock.mono();
-    let datagram = End::new(1).wrap(header(), b"hello", now).unwrap();
+    let datagram = End::new(1).wrap(header(), Dscp::new(46), b"hello", now).unwrap();
     let unknown = world.delivery.media(&Media::parse(&datagram).unwrap(), now);
     assert_eq!(unknown, Err(UnknownFlow));
 }

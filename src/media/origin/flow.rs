@@ -48,7 +48,7 @@ pub(super) struct Flow {
     /// Where the last packet went.
     pub(super) route: Option<Route>,
     pub(super) moves: u64,
-    pub(super) early: VecDeque<(Mono, Vec<u8>)>,
+    pub(super) early: VecDeque<(Mono, Dscp, Vec<u8>)>,
     pub(super) used: Mono,
     /// Packets that nothing could be done with.
     pub(super) undone: u64,
@@ -157,20 +157,20 @@ impl Flow {
         })
     }
 
-    pub(super) fn wait(&mut self, media: &[u8], now: Mono) {
+    pub(super) fn wait(&mut self, dscp: Dscp, media: &[u8], now: Mono) {
         self.forget_early(now);
         if self.early.len() >= EARLY {
             self.early.pop_front();
             self.undone += 1;
         }
-        self.early.push_back((now, media.to_vec()));
+        self.early.push_back((now, dscp, media.to_vec()));
     }
 
     pub(super) fn forget_early(&mut self, now: Mono) {
         while self
             .early
             .front()
-            .is_some_and(|(at, _)| now.since(*at) > EARLY_FOR)
+            .is_some_and(|(at, ..)| now.since(*at) > EARLY_FOR)
         {
             self.early.pop_front();
             self.undone += 1;

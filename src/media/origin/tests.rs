@@ -52,7 +52,8 @@ impl World {
     }
 
     fn packet(&mut self, media: &[u8]) {
-        self.origin.local(0, local(40_000), media, self.now);
+        self.origin
+            .local(0, local(40_000), Dscp::BEST_EFFORT, media, self.now);
     }
 
     fn sent(&mut self) -> Vec<(u16, Vec<u8>)> {
@@ -298,10 +299,11 @@ fn what_comes_back_is_delivered_once_to_whoever_sent() {
         index: 0,
         ..out.back(Kind::Media as u8)
     };
-    let datagram = End::new(1).wrap(back, b"yes", at(0)).unwrap();
+    let datagram = End::new(1).wrap(back, Dscp::new(46), b"yes", at(0)).unwrap();
     world.origin.datagram(&datagram, at(10));
     world.origin.datagram(&datagram, at(11));
     let delivered = Output::Deliver {
+        dscp: Dscp::new(46),
         forward: 0,
         to: local(40_000),
         flow: id,
@@ -329,7 +331,7 @@ fn without_a_leg_nothing_goes_and_unused_flows_end() {
     world.origin.handle_timeout(Mono::ZERO + IDLE);
     assert_eq!(world.origin.states().count(), 0);
     for port in 0..MAX_FLOWS as u16 + 1 {
-        world.origin.local(0, local(port), b"a", at(0));
+        world.origin.local(0, local(port), Dscp::BEST_EFFORT, b"a", at(0));
     }
     assert_eq!(world.origin.too_many, 1);
 }

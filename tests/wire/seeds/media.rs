@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use corridor::media::{
-    end::End,
-    receipts::Said,
-    wire::{Answer, Kind, Open, Receipt, Word},
+use corridor::{
+    media::{
+        end::End,
+        receipts::Said,
+        wire::{Answer, Kind, Open, Receipt, Word},
+    },
+    transport::Dscp,
 };
 use corridor_probes::{AgentId, Mono, Route, wire::RouteHeader};
 
@@ -22,7 +25,7 @@ fn header(kind: Kind) -> RouteHeader {
 
 fn packet() -> Vec<u8> {
     End::new(1)
-        .wrap(header(Kind::Media), b"voice", Mono::ZERO)
+        .wrap(header(Kind::Media), Dscp::new(46), b"voice", Mono::ZERO)
         .unwrap()
 }
 

@@ -6,7 +6,7 @@ use corridor_probes::Mono;
 
 use crate::packet::Proto;
 
-pub(crate) const HEADER: &str = "entered_ns,from,to,proto,len,seq,fate,left_ns,residence_us,lateness_us";
+pub(crate) const HEADER: &str = "entered_ns,from,to,proto,len,dscp,seq,fate,left_ns,residence_us,lateness_us";
 /// The fate of what was not lost; those of the lost are the names of [`crate::model::Cause`].
 pub(crate) const DELIVERED: &str = "delivered";
 
@@ -20,6 +20,8 @@ pub struct Packet {
     pub proto: Proto,
     /// Of the IP packet, bytes.
     pub len: u16,
+    /// How its sender marked it for routers (RFC 2474), 0 to 63.
+    pub dscp: u8,
     /// Counts the packets that entered from `from` to `to`, whatever they are.
     pub seq: u64,
     /// None if it was lost.
@@ -78,7 +80,7 @@ impl Packet {
 
 fn packet(line: &str) -> Option<Packet> {
     let fields: Vec<&str> = line.split(',').collect();
-    let &[entered, from, to, proto, len, seq, fate, left, _, late] = fields.as_slice() else {
+    let &[entered, from, to, proto, len, dscp, seq, fate, left, _, late] = fields.as_slice() else {
         return None;
     };
     let delivery = (fate == DELIVERED).then(|| {
@@ -93,6 +95,7 @@ fn packet(line: &str) -> Option<Packet> {
         to: to.to_owned(),
         proto: serde_json::from_value(proto.into()).ok()?,
         len: len.parse().ok()?,
+        dscp: dscp.parse().ok()?,
         seq: seq.parse().ok()?,
         delivery: match delivery {
             Some(read) => Some(read?),
@@ -108,13 +111,16 @@ mod tests {
     #[test]
     fn reads_what_is_written() {
         let log = format!(
-            "{HEADER}\n1000,a,b,udp,428,7,delivered,21000,20.0,1.5\n2000,a,b,icmp,84,8,chance,,,\n\
-             1000,a,b,udp,428,7,delivered,30000,29.0,0.0\n"
+            "{HEADER}\n1000,a,b,udp,428,46,7,delivered,21000,20.0,1.5\n2000,a,b,icmp,84,0,8,chance,,,\n\
+             1000,a,b,udp,428,46,7,delivered,30000,29.0,0.0\n"
         );
         let packets = parse(&log).unwrap();
         assert_eq!(packets.len(), 2, "a copy is no packet");
         let first = &packets[0];
-        assert_eq!((first.len, first.seq, first.proto), (428, 7, Proto::Udp));
+        assert_eq!(
+            (first.len, first.dscp, first.seq, first.proto),
+            (428, 46, 7, Proto::Udp)
+        );
         assert_eq!(first.residence(), Some(Duration::from_micros(20)));
         assert_eq!(
             first.delivery.map(|delivery| delivery.late),
@@ -125,14 +131,14 @@ mod tests {
 
     #[test]
     fn a_copy_that_arrives_makes_up_for_one_that_was_lost() {
-        let log = format!("{HEADER}\n1,a,b,udp,428,7,device,,,\n1,a,b,udp,428,7,delivered,3,0.0,0.0\n");
+        let log = format!("{HEADER}\n1,a,b,udp,428,0,7,device,,,\n1,a,b,udp,428,0,7,delivered,3,0.0,0.0\n");
         let packets = parse(&log).unwrap();
         assert_eq!((packets.len(), packets[0].delivery.is_some()), (1, true));
     }
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        let error = parse(&format!("{HEADER}\n1,a,b,udp,428,7,delivered,soon,,\n")).unwrap_err();
+        let error = parse(&format!("{HEADER}\n1,a,b,udp,428,0,7,delivered,soon,,\n")).unwrap_err();
         assert_eq!(error.number, 2);
     }
 }

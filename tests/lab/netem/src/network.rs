@@ -31,6 +31,7 @@ pub struct Tag {
     pub seq: u64,
     pub proto: Proto,
     pub len: u16,
+    pub dscp: u8,
     pub entered: Mono,
     /// How many times counters had been reset when it entered.
     pub epoch: u32,
@@ -158,6 +159,7 @@ impl<P: Clone> Network<P> {
             seq: *sequence,
             proto: head.proto,
             len: head.len,
+            dscp: head.dscp,
             entered: now,
             epoch: self.epoch,
         };

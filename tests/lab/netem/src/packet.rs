@@ -31,22 +31,25 @@ pub struct Head {
     pub proto: Proto,
     /// Of the IP packet, header included, bytes.
     pub len: u16,
+    /// How its sender marked it for routers (RFC 2474), 0 to 63.
+    pub dscp: u8,
 }
 
 impl Head {
     /// `None` if `packet` is not a whole IPv4 or IPv6 header.
     pub fn parse(packet: &[u8]) -> Option<Self> {
         let len = u16::try_from(packet.len()).ok()?;
-        let (to, number) = match packet.first()? >> 4 {
+        let (to, number, class) = match packet.first()? >> 4 {
             4 => {
                 let header: &[u8; 20] = packet.first_chunk()?;
                 let [.., a, b, c, d] = *header;
-                (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), header[9])
+                (IpAddr::V4(Ipv4Addr::new(a, b, c, d)), header[9], header[1])
             }
             6 => {
                 let header: &[u8; 40] = packet.first_chunk()?;
                 let to: &[u8; 16] = header.last_chunk()?;
-                (IpAddr::V6(Ipv6Addr::from(*to)), header[6])
+                let class = header[0] << 4 | header[1] >> 4;
+                (IpAddr::V6(Ipv6Addr::from(*to)), header[6], class)
             }
             _ => return None,
         };
@@ -56,7 +59,12 @@ impl Head {
             1 | 58 => Proto::Icmp,
             _ => Proto::Other,
         };
-        Some(Self { to, proto, len })
+        Some(Self {
+            to,
+            proto,
+            len,
+            dscp: class >> 2,
+        })
     }
 }
 
@@ -68,23 +76,24 @@ mod tests {
     fn both_families() {
         let mut v4 = vec![0u8; 60];
         v4[0] = 0x45;
+        v4[1] = 0xb9;
         v4[9] = 17;
         v4[16..20].copy_from_slice(&[10, 0, 0, 7]);
         let head = Head::parse(&v4).unwrap();
         assert_eq!(
-            (head.to, head.proto, head.len),
-            ("10.0.0.7".parse().unwrap(), Proto::Udp, 60)
+            (head.to, head.proto, head.len, head.dscp),
+            ("10.0.0.7".parse().unwrap(), Proto::Udp, 60, 46)
         );
 
         let mut v6 = vec![0u8; 40];
-        v6[0] = 0x60;
+        (v6[0], v6[1]) = (0x6b, 0x90);
         v6[6] = 58;
         v6[24] = 0xfd;
         v6[39] = 2;
         let head = Head::parse(&v6).unwrap();
         assert_eq!(
-            (head.to, head.proto, head.len),
-            ("fd00::2".parse().unwrap(), Proto::Icmp, 40)
+            (head.to, head.proto, head.len, head.dscp),
+            ("fd00::2".parse().unwrap(), Proto::Icmp, 40, 46)
         );
     }
 

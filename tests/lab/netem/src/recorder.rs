@@ -158,12 +158,13 @@ impl Log {
             Event::Left { due, at, .. } => (log::DELIVERED, Some((*due, *at))),
         };
         let head = format_args!(
-            "{},{},{},{},{},{},{fate}",
+            "{},{},{},{},{},{},{},{fate}",
             tag.entered.as_nanos(),
             config.name(tag.from),
             config.name(tag.to),
             tag.proto.name(),
             tag.len,
+            tag.dscp,
             tag.seq
         );
         match left {

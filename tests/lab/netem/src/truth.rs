@@ -134,6 +134,7 @@ mod tests {
             to: if from == "a" { "b" } else { "a" }.to_owned(),
             proto: Proto::Udp,
             len: 400,
+            dscp: 0,
             seq,
             delivery: left.map(|at| Delivery {
                 at: Mono::from_millis(at),

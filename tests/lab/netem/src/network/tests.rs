@@ -24,7 +24,12 @@ fn ms(ms: i64) -> Mono {
 fn head(to: NodeIx, len: u16) -> Head {
     let to = IpAddr::from([10, 0, 0, to.0 as u8]);
     let proto = Proto::Udp;
-    Head { to, proto, len }
+    Head {
+        to,
+        proto,
+        len,
+        dscp: 0,
+    }
 }
 
 /// All that leaves up to `until`: when it was due, and its payload.

@@ -12,6 +12,7 @@ fn tag(seq: u64, len: u16) -> Tag {
         seq,
         proto: Proto::Udp,
         len,
+        dscp: 0,
         entered: Mono::from_millis(10 * seq as i64),
         epoch: 0,
     }
