@@ -139,7 +139,9 @@ impl Far {
             .get_mut(&FlowKey::of(&media.header))
             .ok_or(UnknownFlow)?;
         (flow.used, flow.wanted) = (now, now);
-        flow.follow(&media.header, &self.down, now);
+        let before = flow.end.received(media.incarnation);
+        let is_copy = before.is_some_and(|received| received.is_settled(media.header.seq));
+        flow.follow(&media.header, is_copy, &self.down, now);
         let packet = flow.end.unwrap(media, now);
         let (seq, sent_us) = (media.header.seq, media.header.sent_us);
         let received = flow.end.received(media.incarnation);
@@ -165,7 +167,7 @@ impl Far {
     pub fn switch(&mut self, header: &RouteHeader, now: Mono) -> Result<(), UnknownFlow> {
         let flow = self.flows.get_mut(&FlowKey::of(header)).ok_or(UnknownFlow)?;
         flow.wanted = now;
-        flow.follow(header, &self.down, now);
+        flow.follow(header, false, &self.down, now);
         Ok(())
     }
 
@@ -258,7 +260,9 @@ pub struct Came<'m> {
 pub struct UnknownFlow;
 
 impl Flow {
-    fn follow(&mut self, header: &RouteHeader, down: &BTreeSet<Down>, now: Mono) {
+    /// Goes back as what is newest came. `is_copy`: it has come already, by another route, by which a copy of what
+    /// goes back goes too, however much slower that is.
+    fn follow(&mut self, header: &RouteHeader, is_copy: bool, down: &BTreeSet<Down>, now: Mono) {
         if header.direction != Direction::Out {
             return;
         }
@@ -286,7 +290,7 @@ impl Flow {
             } else {
                 self.moves += 1;
             }
-        } else if self.newest == Some(header.seq) {
+        } else if is_copy {
             self.second = Some((header.route, now));
         }
     }
@@ -391,6 +395,28 @@ mod tests {
             1,
             "not any more"
         );
+    }
+
+    #[test]
+    fn a_copy_is_one_however_late_it_comes() {
+        let mut far = Far::default();
+        far.open(&header(&[1, 2]), 1, Mono::ZERO);
+        let mut copies = 0;
+        for seq in 1..20_u32 {
+            assert_eq!(came(&mut far, &[1, 2], seq), Ok(true));
+            if let Some(seq) = seq.checked_sub(5).filter(|seq| *seq > 0) {
+                assert_eq!(came(&mut far, &[3, 4], seq), Ok(false));
+            }
+            let answers = back(&mut far);
+            assert_eq!(answers[0].0, header(&[1, 2]).route, "the way that is faster");
+            copies += answers[1..]
+                .iter()
+                .filter(|(by, _)| *by == header(&[3, 4]).route)
+                .count();
+        }
+        assert_eq!(copies, 14, "of each, once the first has come");
+        let state = far.states().next().unwrap();
+        assert_eq!((state.moves, state.counts.repeated), (0, 14));
     }
 
     #[test]
