@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use corridor_probes::{
     Mono,
     wire::{Direction, NextStep, RouteHeader},
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     machine::Machine,
-    transport::{BindError, Connection, FlowTag, PlainSender, PlainSocket, SendOutcome},
+    transport::{BindError, Connection, FlowTag, LocalDrop, PlainSender, PlainSocket, SendOutcome},
 };
 
 /// Whoever knows the connections.
@@ -56,17 +57,19 @@ impl OpenError {
 
 /// Hands a datagram of media to a connection, in two halves if it is too big for one packet.
 pub fn hand(connection: &Connection, datagram: Vec<u8>) -> SendOutcome {
-    let sent = |datagram: Vec<u8>| connection.send_media(datagram.into(), tag);
-    let fits = connection
-        .max_datagram_size()
-        .is_none_or(|most| datagram.len() <= most);
-    if fits {
-        return sent(datagram);
+    let sent = |datagram: Bytes| connection.send_media(datagram, tag);
+    let datagram = Bytes::from(datagram);
+    if connection.fits(datagram.len()) {
+        match sent(datagram.clone()) {
+            // The path takes less than it did.
+            SendOutcome::LocalDrop(LocalDrop::TooLarge) => {}
+            outcome => return outcome,
+        }
     }
     match Media::parse(&datagram).and_then(|media| media.split()) {
-        Ok([first, second]) => match sent(first) {
-            SendOutcome::Queued => sent(second),
-            SendOutcome::Displaced(before) => match sent(second) {
+        Ok([first, second]) => match sent(first.into()) {
+            SendOutcome::Queued => sent(second.into()),
+            SendOutcome::Displaced(before) => match sent(second.into()) {
                 SendOutcome::LocalDrop(why) => SendOutcome::LocalDrop(why),
                 second => SendOutcome::Displaced(before + second.dropped()),
             },

@@ -40,13 +40,6 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 pub const DATAGRAM_SEND_BUFFER: usize = 16 * 1024;
 /// An edge sends to its peers for many flows between two turns of the connection's task.
 pub const EDGE_DATAGRAM_SEND_BUFFER: usize = 64 * 1024;
-/// What waits for room in quinn's buffer, fairly, is as much again: half of what may wait does so in its turn.
-pub(super) const fn backlog(kind: Kind) -> usize {
-    match kind {
-        Kind::AgentEdge | Kind::Probe | Kind::EdgeController => DATAGRAM_SEND_BUFFER,
-        Kind::EdgeEdge => EDGE_DATAGRAM_SEND_BUFFER,
-    }
-}
 /// 400 probes or 50 full packets wait for a reader that is late; older ones are of no use.
 pub const DATAGRAM_RECEIVE_BUFFER: usize = 64 * 1024;
 /// The same for a connection that carries the flows of many.

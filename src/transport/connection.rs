@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,7 +25,7 @@ use super::{
     breaker::TRICKLE_BPS,
     bucket::{StreamBucket, StreamRate, TokenBucket},
     close::{CloseCode, Closed},
-    config::{self, Kind},
+    config::Kind,
     congestion::{OpenController, PathBreaker},
     fair::{FairQueue, FlowTag, Full},
     packets::{Matching, PacketLog, Peer, Taken},
@@ -49,6 +49,8 @@ struct Inner {
     sending: Mutex<Sending>,
     /// None on connections with ordinary congestion control.
     bucket: Option<Mutex<StreamBucket>>,
+    /// Datagrams of so many bytes fitted a packet when that was last asked.
+    fits: AtomicUsize,
     read: AtomicU64,
     /// Datagrams that came and were dropped before they could be read.
     unread: AtomicU64,
@@ -70,6 +72,8 @@ struct Packets {
     address: SocketAddr,
     peer: Arc<Peer>,
     matching: Matching,
+    /// As it was last asked for.
+    taken: Taken,
 }
 
 impl Packets {
@@ -79,6 +83,7 @@ impl Packets {
             log,
             address,
             matching: Matching::default(),
+            taken: Taken::default(),
         }
     }
 
@@ -95,17 +100,31 @@ struct Sending {
     offered: u64,
     accepted: u64,
     drops: LocalDrops,
-    /// What quinn has no room for.
+    /// What quinn has no room for, as much again: half of what may wait does so in its turn.
     backlog: FairQueue,
     /// A task hands it on as there is, until it is empty, and the last of it with quinn.
     is_handing: bool,
     /// quinn's free buffer space when its queue is empty.
     empty_space: usize,
+    /// It has at least this much, so that it need not be asked each time, which takes the connection's lock.
+    space: usize,
     breaker: Option<Arc<PathBreaker>>,
     breaker_looked_up: Mono,
     trickle: TokenBucket,
 }
 
+impl Sending {
+    /// Whether quinn has room for so many bytes more: else it would drop what waits, and nobody would know what.
+    fn has_room(&mut self, len: usize, quinn: &quinn::Connection) -> bool {
+        if self.space < len {
+            self.space = quinn.datagram_send_buffer_space();
+        }
+        self.space >= len
+    }
+}
+
+/// What a datagram takes of quinn's buffer beside its bytes, at most: a `Bytes`.
+const AROUND_QUEUED: usize = 64;
 /// A migration to another network gives the path a new breaker: how often to look for it.
 const BREAKER_LOOKUP: Duration = Duration::from_secs(1);
 /// One full packet.
@@ -157,13 +176,15 @@ impl Connection {
                 Some(Mutex::new(StreamBucket::new(StreamRate::Idle)))
             }
         };
+        let empty_space = quinn.datagram_send_buffer_space();
         let sending = Sending {
             offered: 0,
             accepted: 0,
             drops: LocalDrops::default(),
-            backlog: FairQueue::new(config::backlog(kind)),
+            backlog: FairQueue::new(empty_space),
             is_handing: false,
-            empty_space: quinn.datagram_send_buffer_space(),
+            empty_space,
+            space: 0,
             breaker: OpenController::breaker_of(&quinn),
             breaker_looked_up: now,
             trickle: TokenBucket::new(TRICKLE_BPS, TRICKLE_BURST),
@@ -178,6 +199,7 @@ impl Connection {
                 kind,
                 sending: Mutex::new(sending),
                 bucket,
+                fits: AtomicUsize::new(0),
                 read: AtomicU64::new(0),
                 unread: AtomicU64::new(0),
                 last_heard_ns: AtomicI64::new(now.as_nanos()),
@@ -256,6 +278,9 @@ impl Connection {
                 SendOutcome::Displaced(displaced)
             }
             Err(drop) => {
+                if drop == LocalDrop::TooLarge {
+                    self.inner.fits.store(0, Ordering::Relaxed);
+                }
                 sending.drops.count(drop);
                 SendOutcome::LocalDrop(drop)
             }
@@ -282,11 +307,11 @@ impl Connection {
         {
             return Err(LocalDrop::Breaker);
         }
-        // With less space quinn would drop older datagrams, and nobody would know which.
         // Nor is anything to overtake what is being handed on.
-        let waits = sending.is_handing || quinn.datagram_send_buffer_space() < len;
+        let waits = sending.is_handing || !sending.has_room(len, quinn);
         if !waits || quinn.max_datagram_size().is_none_or(|max| max < len) {
             quinn.send_datagram(data).map_err(|e| why(&e))?;
+            sending.space = sending.space.saturating_sub(len + AROUND_QUEUED);
             sending.accepted += 1;
             return Ok(0);
         }
@@ -299,6 +324,8 @@ impl Connection {
             .push(tag, data)
             .map_err(|Full| LocalDrop::BufferFull)?;
         if !std::mem::replace(&mut sending.is_handing, true) {
+            // That task asks quinn by itself.
+            sending.space = 0;
             tokio::spawn(self.clone().hand_on());
         }
         Ok(displaced)
@@ -375,16 +402,25 @@ impl Connection {
     fn received(&self, data: Bytes) -> Received {
         let now = self.heard();
         let read = self.inner.read.fetch_add(1, Ordering::Relaxed) + 1;
-        let stats = self.inner.quinn.stats();
-        let taken = Taken {
-            packets: stats.udp_rx.datagrams,
-            datagrams: stats.frame_rx.datagram,
-            read,
-        };
         let mut packets = lock(&self.inner.packets);
-        packets.follow(self.remote_address());
-        let Packets { peer, matching, .. } = &mut *packets;
-        let arrival = matching.arrival(peer, data.len(), taken, now);
+        // Until all that had been taken then is read, what was true then will do.
+        if read + self.unread() > packets.taken.datagrams {
+            packets.follow(self.remote_address());
+            let stats = self.inner.quinn.stats();
+            packets.taken = Taken {
+                packets: stats.udp_rx.datagrams,
+                datagrams: stats.frame_rx.datagram,
+                read,
+            };
+        }
+        let Packets {
+            peer,
+            matching,
+            taken,
+            ..
+        } = &mut *packets;
+        taken.read = read;
+        let arrival = matching.arrival(peer, data.len(), *taken, now);
         Received { data, arrival }
     }
 
@@ -403,6 +439,18 @@ impl Connection {
     /// when the path changes, and is `None` if the peer takes no datagrams.
     pub fn max_datagram_size(&self) -> Option<usize> {
         self.inner.quinn.max_datagram_size()
+    }
+
+    /// Whether a datagram of `len` bytes fits a packet, or nobody knows. If the path's MTU has shrunk, it may be
+    /// [`LocalDrop::TooLarge`] all the same, once.
+    pub fn fits(&self, len: usize) -> bool {
+        let known = &self.inner.fits;
+        if len <= known.load(Ordering::Relaxed) {
+            return true;
+        }
+        let max = self.max_datagram_size();
+        known.store(max.unwrap_or(0), Ordering::Relaxed);
+        max.is_none_or(|max| len <= max)
     }
 
     // ---- streams ----

@@ -147,7 +147,7 @@ impl Peer {
 }
 
 /// What a connection has done with what came, cumulative.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Packets that QUIC has taken.
     pub packets: u64,
