@@ -8,6 +8,7 @@
 //! | how do flows leave the mesh | `exits.rs` |
 //! | who may connect, and what is served to whom | `serve.rs` |
 //! | how are other edges measured | `mesh.rs` |
+//! | by which connections do edges send to each other | `trunk.rs` |
 //! | how do reports get up and plans down | `controller_link.rs` |
 //! | how does an edge run by itself | `standalone.rs` |
 
@@ -22,6 +23,7 @@ mod run;
 mod serve;
 mod shared;
 mod standalone;
+mod trunk;
 
 use std::time::Duration;
 

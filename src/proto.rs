@@ -6,6 +6,8 @@ pub use frame::{FrameError, MAX_FRAME, MAX_PARTS, decode, encode, read, write};
 
 /// ALPN of the full protocol, with its major version: mutual TLS, everything allowed.
 pub const ALPN: &[u8] = b"corridor/1";
+/// ALPN of further connections between edges that are connected by the first: datagrams only.
+pub const ALPN_TRUNK: &[u8] = b"corridor-trunk/1";
 /// ALPN of open probing: no client certificate; reaches the reflector and nothing else.
 pub const ALPN_PROBE: &[u8] = b"corridor-probe/1";
 /// ALPN between edges and the controller.

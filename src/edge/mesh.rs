@@ -13,7 +13,11 @@ use corridor_probes::{EdgeId, Mono, Pattern, SlotOutcome};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use super::{serve, shared::Shared};
+use super::{
+    serve,
+    shared::{Shared, Table},
+    trunk,
+};
 use crate::{
     backoff::Backoff,
     clock,
@@ -79,6 +83,7 @@ impl Mesh {
         for peer in gone {
             self.drop_peer(peer);
         }
+        self.expect(mesh);
         for (peer, addresses) in mine {
             if self.dialers.get(&peer).is_none_or(|d| d.addresses != *addresses) {
                 self.dial(peer, addresses.clone());
@@ -90,6 +95,21 @@ impl Mesh {
             };
             self.shared.datagrams().mesh.set(peer, every(interval), now);
         }
+    }
+
+    /// What other edges connect from gets room for the flows of many.
+    fn expect(&self, mesh: &proto::Mesh) {
+        let theirs: Vec<_> = mesh
+            .edges
+            .iter()
+            .flat_map(|info| info.addresses.clone())
+            .collect();
+        let endpoint = self.endpoint.clone();
+        let resolved = async move {
+            let addresses = crate::resolve::all(&theirs).await;
+            endpoint.expect_trunks(addresses.iter().map(SocketAddr::ip).collect());
+        };
+        tokio::spawn(resolved);
     }
 
     fn dial(&mut self, peer: EdgeId, addresses: Vec<String>) {
@@ -147,10 +167,19 @@ async fn dialer(
     mut backoff: Backoff,
 ) {
     loop {
-        match connect(peer, &addresses, &endpoint, &standing).await {
+        match connect(peer, &addresses, &endpoint, &standing, proto::ALPN).await {
             Ok(connection) => {
                 backoff.succeeded();
-                serve::edge(shared.clone(), peer, connection).await;
+                let more = async || {
+                    // A socket of its own.
+                    let endpoint = endpoint.sibling()?;
+                    connect(peer, &addresses, &endpoint, &standing, proto::ALPN_TRUNK).await
+                };
+                tokio::select! {
+                    biased;
+                    () = serve::edge(shared.clone(), peer, connection) => {}
+                    () = trunk::widen(shared.clone(), peer, more) => {}
+                }
             }
             Err(error) => tracing::debug!(edge = %peer, %error, "mesh peer not reached"),
         }
@@ -164,9 +193,10 @@ async fn connect(
     addresses: &[String],
     endpoint: &Endpoint,
     standing: &Arc<Standing>,
+    alpn: &[u8],
 ) -> anyhow::Result<crate::transport::Connection> {
     let addresses = crate::resolve::all(addresses).await;
-    let tls = tls::client(standing, &[proto::ALPN])?;
+    let tls = tls::client(standing, &[alpn])?;
     let name = Peer::Edge(peer).dns_name();
     Ok(endpoint
         .connect(&addresses, &name, Arc::new(tls), Kind::EdgeEdge)
@@ -186,7 +216,8 @@ pub async fn step(shared: &Shared, size: usize) -> Mono {
             let Some((peer, at)) = datagrams.mesh.next_due(now) else {
                 break;
             };
-            let Some(connection) = shared.table().edges.get(&peer).cloned() else {
+            let trunk = |table: &Table| Some(table.edges.get(&peer)?.first().clone());
+            let Some(connection) = trunk(&shared.table()) else {
                 datagrams.mesh.not_sent(peer, at, SlotOutcome::Unconnected);
                 continue;
             };

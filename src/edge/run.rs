@@ -261,10 +261,13 @@ fn warrants(standing: &Arc<Standing>, revoked: &Arc<RwLock<Revoked>>) -> Arc<dyn
 
 fn server(standing: &Arc<Standing>, enrolled: bool, open: bool) -> Result<ServerSetup, EdgeError> {
     let (certificates, alpn): (_, &[&[u8]]) = match (enrolled, open) {
-        (true, false) => (tls::ClientCertificates::Required, &[proto::ALPN]),
+        (true, false) => (
+            tls::ClientCertificates::Required,
+            &[proto::ALPN, proto::ALPN_TRUNK],
+        ),
         (true, true) => (
             tls::ClientCertificates::Optional,
-            &[proto::ALPN, proto::ALPN_PROBE],
+            &[proto::ALPN, proto::ALPN_TRUNK, proto::ALPN_PROBE],
         ),
         (false, _) => (tls::ClientCertificates::None, &[proto::ALPN_PROBE]),
     };

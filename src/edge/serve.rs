@@ -11,13 +11,16 @@ use tokio::sync::mpsc;
 use super::{
     datagrams::Sender,
     shared::{AGENT_QUEUE, Agent, Shared},
+    trunk::{self, Trunk},
 };
 use crate::{
     identity::{Peer, Standing, peer},
     media::{gate::FlowKey, wire as media},
     proto::{self, FrameError, agent_to_edge, edge_to_agent, edge_to_controller},
     site::{Site, truncated},
-    transport::{CloseCode, Connection, ControlReceiver, ControlSender, Received},
+    transport::{
+        CloseCode, Connection, ControlReceiver, ControlSender, Received, config::DATAGRAM_SEND_BUFFER,
+    },
 };
 
 /// Who this edge is, as agents are told.
@@ -43,6 +46,7 @@ pub async fn accepted(shared: Arc<Shared>, myself: Myself, standing: Arc<Standin
     };
     match judged {
         Ok(Peer::Agent(id)) => agent(shared, myself, id, connection).await,
+        Ok(Peer::Edge(id)) if connection.alpn() == proto::ALPN_TRUNK => more(shared, id, connection).await,
         Ok(Peer::Edge(id)) => edge(shared, id, connection).await,
         Ok(Peer::Controller) => connection.close(CloseCode::Refused, "an edge calls its controller"),
         Err(error) => {
@@ -59,18 +63,48 @@ pub async fn accepted(shared: Arc<Shared>, myself: Myself, standing: Arc<Standin
 
 /// Serves a connection between edges, whoever opened it.
 pub async fn edge(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
-    let older = shared.table_mut().edges.insert(id, connection.clone());
-    if let Some(older) = older {
+    let older = shared
+        .table_mut()
+        .edges
+        .insert(id, Trunk::new(connection.clone()));
+    for older in older.iter().flat_map(Trunk::all) {
         older.close(CloseCode::Replaced, "newer connection");
     }
     shared.close_if_revoked(Peer::Edge(id), &connection);
     tracing::info!(edge = %id, "mesh connection up");
     datagrams(&shared, Sender::Edge(id), &connection).await;
     let mut table = shared.table_mut();
-    if table.edges.get(&id).is_some_and(|c| c.id() == connection.id()) {
-        table.edges.remove(&id);
+    if table
+        .edges
+        .get(&id)
+        .is_some_and(|trunk| trunk.first().id() == connection.id())
+    {
+        let trunk = table.edges.remove(&id);
         drop(table);
+        for other in trunk.iter().flat_map(Trunk::all) {
+            other.close(CloseCode::Done, "the first connection ended");
+        }
         tracing::info!(edge = %id, why = ?connection.close_reason(), "mesh connection down");
+    }
+}
+
+/// Serves another connection between edges that are connected, whoever opened it.
+pub async fn more(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
+    let add = |trunk: &mut Trunk| trunk.add(connection.clone());
+    if !shared.table_mut().edges.get_mut(&id).is_some_and(add) {
+        return connection.close(CloseCode::Refused, "as many as there may be, or no first one");
+    }
+    shared.close_if_revoked(Peer::Edge(id), &connection);
+    tokio::select! {
+        biased;
+        () = datagrams(&shared, Sender::Edge(id), &connection) => {}
+        () = trunk::silent(&*shared.clock, &connection) => {
+            tracing::info!(edge = %id, "one of several connections answers nothing");
+            connection.close(CloseCode::Done, "nothing is answered");
+        }
+    }
+    if let Some(trunk) = shared.table_mut().edges.get_mut(&id) {
+        trunk.remove(connection.id());
     }
 }
 
@@ -128,30 +162,45 @@ async fn agent(shared: Arc<Shared>, myself: Myself, id: AgentId, connection: Con
     }
 }
 
-/// Media that is handed on before the connections that take it have their turn. They may put it into one packet,
-/// which is lost as a whole: so it is little, and of no flow twice.
-#[derive(Debug, Default)]
+/// Media that is handed on before the connections that take it have their turn. They may put some of it into one
+/// packet, which is lost as a whole: so no flow is in it twice. It is little, since buffers are.
+#[derive(Debug)]
 struct Together {
-    flows: [Option<FlowKey>; Self::MOST],
+    flows: Vec<FlowKey>,
+    bytes: usize,
 }
 
 impl Together {
-    const MOST: usize = 4;
+    /// Datagrams: what one system call can send where a packet holds few.
+    const MOST: usize = 32;
+    /// Their bytes: half of what a connection to an agent has room for.
+    const MOST_BYTES: usize = DATAGRAM_SEND_BUFFER / 2;
 
-    /// Whether a datagram of `flow` may go with the others; it is one of them then.
-    fn takes(&mut self, flow: FlowKey) -> bool {
-        let place = self.flows.iter().position(Option::is_none);
-        match place {
-            Some(place) if !self.flows.contains(&Some(flow)) => {
-                self.flows[place] = Some(flow);
-                true
-            }
-            _ => false,
+    fn new() -> Self {
+        Self {
+            flows: Vec::with_capacity(Self::MOST),
+            bytes: 0,
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.flows[0].is_none()
+    /// Whether a datagram of `flow` may go with the others; it is one of them then.
+    fn takes(&mut self, flow: FlowKey, bytes: usize) -> bool {
+        let room = self.flows.len() < Self::MOST && self.bytes + bytes <= Self::MOST_BYTES;
+        let takes = room && !self.flows.contains(&flow);
+        if takes {
+            self.flows.push(flow);
+            self.bytes += bytes;
+        }
+        takes
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.flows.clear();
+        self.bytes = 0;
     }
 }
 
@@ -164,13 +213,13 @@ fn flow(datagram: &[u8]) -> Option<FlowKey> {
 /// Handles datagrams until the connection ends.
 async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) {
     let mut unread = 0;
-    let mut together = Together::default();
+    let mut together = Together::new();
     loop {
         let received = match connection.try_read_datagram() {
             Some(received) => received,
             None => {
                 // Whoever sends on has its turn while this waits.
-                together = Together::default();
+                together.clear();
                 let received = connection.read_datagram().await;
                 let dropped = connection.unread();
                 shared
@@ -185,18 +234,18 @@ async fn datagrams(shared: &Arc<Shared>, from: Sender, connection: &Connection) 
         };
         let Received { data, arrival } = received;
         let flow = flow(&data);
-        if !flow.is_some_and(|flow| together.takes(flow)) && !together.is_empty() {
+        if !flow.is_some_and(|flow| together.takes(flow, data.len())) && !together.is_empty() {
             // It has its turn before this is queued: buffers are small.
             tokio::task::yield_now().await;
-            together = Together::default();
+            together.clear();
             if let Some(flow) = flow {
-                together.takes(flow);
+                together.takes(flow, data.len());
             }
         }
         if shared.datagram(from, connection, &data, arrival) {
             // After a stall there are many to answer, and each is to have a packet of its own.
             connection.transmitted_soon().await;
-            together = Together::default();
+            together.clear();
         } else if flow.is_none() {
             tokio::task::yield_now().await;
         }
@@ -278,10 +327,14 @@ mod tests {
             origin: AgentId(1),
             flow,
         };
-        let mut together = Together::default();
+        let mut together = Together::new();
         assert!(together.is_empty());
-        let took = [1, 1, 2, 3, 2, 4, 5].map(|flow| together.takes(key(flow)));
-        assert_eq!(took, [true, false, true, true, false, true, false]);
-        assert!(!together.is_empty());
+        let took = [1, 1, 2, 3, 2].map(|flow| together.takes(key(flow), 200));
+        assert_eq!(took, [true, false, true, true, false]);
+        let took = (4..100).filter(|&flow| together.takes(key(flow), 200)).count();
+        assert_eq!((took, together.flows.len()), (Together::MOST - 3, Together::MOST));
+        together.clear();
+        let took = (0..100).filter(|&flow| together.takes(key(flow), 1_250)).count();
+        assert_eq!(took, Together::MOST_BYTES / 1_250, "few long ones");
     }
 }

@@ -19,12 +19,13 @@ use super::{
     datagrams::{Datagrams, Sender, Verdict},
     exits::{self, Exits},
     next_hop::Notice,
+    trunk::Trunk,
 };
 use crate::{
     clock::Clock,
     identity::{Peer, Revoked},
     media::{
-        delivery::{Carrier, hand},
+        delivery::{Carrier, hand, tag},
         gate::FlowKey,
         grant::GrantId,
         liveness::FLOWS,
@@ -55,7 +56,7 @@ pub struct Agent {
 #[derive(Debug, Default)]
 pub struct Table {
     pub agents: BTreeMap<AgentId, Agent>,
-    pub edges: BTreeMap<EdgeId, Connection>,
+    pub edges: BTreeMap<EdgeId, Trunk>,
 }
 
 /// See the module's documentation.
@@ -301,7 +302,8 @@ impl Shared {
             let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
             let agents = table.agents.iter().filter(|(id, _)| revoked.agents.contains(id));
             let edges = table.edges.iter().filter(|(id, _)| revoked.edges.contains(id));
-            for connection in agents.map(|(_, a)| &a.connection).chain(edges.map(|(_, c)| c)) {
+            let edges = edges.flat_map(|(_, trunk)| trunk.all());
+            for connection in agents.map(|(_, a)| &a.connection).chain(edges) {
                 connection.close(CloseCode::Revoked, "certificate revoked");
                 closed += 1;
             }
@@ -363,7 +365,12 @@ impl Carrier for Shared {
     fn carry(&self, next: NextStep, datagram: Vec<u8>) -> bool {
         let table = self.table();
         let connection = match next {
-            NextStep::Edge(id) => table.edges.get(&id),
+            NextStep::Edge(id) => table.edges.get(&id).map(|trunk| {
+                if trunk.is_one() {
+                    return trunk.first();
+                }
+                trunk.of(tag(&datagram).0)
+            }),
             NextStep::Agent(id) => table.agents.get(&id).map(|agent| &agent.connection),
             NextStep::Answer => None,
         };

@@ -82,7 +82,7 @@ pub fn hand(connection: &Connection, datagram: Vec<u8>) -> SendOutcome {
 }
 
 /// Which flow a datagram is of; signs of life are of none.
-fn tag(datagram: &[u8]) -> FlowTag {
+pub fn tag(datagram: &[u8]) -> FlowTag {
     let Ok((header, _)) = RouteHeader::parse(datagram) else {
         return FlowTag::OWN;
     };

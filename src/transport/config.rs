@@ -131,6 +131,18 @@ pub(super) fn transport(kind: Kind, side: Side) -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
+/// The same of a connection that an edge has opened to this server of another kind: it carries the flows of many.
+/// What else differs its own end sets.
+pub(super) fn transport_of_trunk(kind: Kind) -> Arc<TransportConfig> {
+    let mut config = transport(kind, Side::Server);
+    if let Some(config) = Arc::get_mut(&mut config) {
+        config
+            .datagram_send_buffer_size(EDGE_DATAGRAM_SEND_BUFFER)
+            .datagram_receive_buffer_size(Some(EDGE_DATAGRAM_RECEIVE_BUFFER));
+    }
+    config
+}
+
 /// Our time-outs are far below what a VarInt of milliseconds holds.
 fn idle(d: Duration) -> Option<IdleTimeout> {
     let ms = u32::try_from(d.as_millis()).unwrap_or(u32::MAX);

@@ -516,6 +516,18 @@ impl Connection {
         self.inner.quinn.stats().udp_rx.datagrams
     }
 
+    /// QUIC packets sent and received.
+    pub fn packets(&self) -> (u64, u64) {
+        let stats = self.inner.quinn.stats();
+        (stats.udp_tx.datagrams, stats.udp_rx.datagrams)
+    }
+
+    /// Datagrams that went and came.
+    pub fn datagrams(&self) -> u64 {
+        let stats = self.inner.quinn.stats();
+        stats.frame_tx.datagram + stats.frame_rx.datagram
+    }
+
     /// QUIC's smoothed round-trip time. Not for measuring.
     pub fn rtt(&self) -> Duration {
         self.inner.quinn.rtt()

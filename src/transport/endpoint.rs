@@ -7,10 +7,13 @@ mod accept;
 mod race;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -131,6 +134,8 @@ pub struct Endpoint {
     acceptors: Vec<Acceptor>,
     secrets: Vec<Secrets>,
     time: Arc<TokenTime>,
+    rng_seed: Option<u64>,
+    siblings: AtomicU64,
     winners: Mutex<BTreeMap<String, SocketAddr>>,
 }
 
@@ -186,6 +191,11 @@ impl Endpoint {
                 Some(server) => Some(server_config(&server.borrow(), &own, &time)?),
                 None => None,
             };
+            let kind = server.as_ref().map(|server| server.borrow().kind);
+            let of_trunks = config
+                .as_ref()
+                .zip(kind)
+                .map(|(config, kind)| for_trunks(config, kind));
             let traffic = Arc::default();
             let quinn = quinn::Endpoint::new_with_abstract_socket(
                 own.endpoint.clone(),
@@ -194,13 +204,14 @@ impl Endpoint {
                 Arc::clone(&runtime),
             )
             .map_err(start)?;
-            if let Some(server) = &server {
+            if let Some((server, of_trunks)) = server.as_ref().zip(of_trunks) {
                 acceptors.push(Acceptor::start(
                     quinn.clone(),
                     Arc::clone(&clock),
                     Arc::clone(&log),
                     server.subscribe(),
                     established.clone(),
+                    of_trunks,
                 ));
             }
             sockets.push(Slot {
@@ -221,8 +232,31 @@ impl Endpoint {
             acceptors,
             secrets,
             time,
+            rng_seed,
+            siblings: AtomicU64::new(0),
             winners: Mutex::new(BTreeMap::new()),
         })
+    }
+
+    /// Another endpoint, that only opens connections, by sockets of its own at the same addresses of this machine.
+    pub fn sibling(&self) -> Result<Self, EndpointError> {
+        let number = 1 + self.siblings.fetch_add(1, Ordering::Relaxed);
+        let local = self.local_addrs().into_iter();
+        Self::new(EndpointSetup {
+            network: Arc::clone(&self.network),
+            clock: Arc::clone(&self.clock),
+            local: local.map(|address| SocketAddr::new(address.ip(), 0)).collect(),
+            server: None,
+            reset_key: None,
+            rng_seed: self.rng_seed.map(|seed| seed ^ number.rotate_left(32)),
+        })
+    }
+
+    /// What connects from these addresses carries the flows of many: it gets room for them.
+    pub fn expect_trunks(&self, from: BTreeSet<IpAddr>) {
+        for acceptor in &self.acceptors {
+            acceptor.expect_trunks(&from);
+        }
     }
 
     /// Where it listens, with the ports that were taken.
@@ -306,8 +340,10 @@ impl Endpoint {
     /// effect on an endpoint that was set up without a server.
     pub fn set_server(&self, setup: ServerSetup) -> Result<(), EndpointError> {
         let Some(server) = &self.server else { return Ok(()) };
-        for (slot, secrets) in self.sockets.iter().zip(&self.secrets) {
+        let slots = self.sockets.iter().zip(&self.acceptors);
+        for ((slot, acceptor), secrets) in slots.zip(&self.secrets) {
             let config = server_config(&setup, secrets, &self.time)?;
+            acceptor.set(for_trunks(&config, setup.kind));
             slot.quinn.set_server_config(Some(config));
         }
         server.send_replace(setup);
@@ -408,6 +444,13 @@ fn server_config(
         .max_incoming(config::MAX_INCOMING)
         .time_source(Arc::clone(time) as Arc<dyn quinn::TimeSource>);
     Ok(config)
+}
+
+/// The same for connections that carry the flows of many.
+fn for_trunks(config: &quinn::ServerConfig, kind: Kind) -> Arc<quinn::ServerConfig> {
+    let mut config = config.clone();
+    config.transport_config(config::transport_of_trunk(kind));
+    Arc::new(config)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

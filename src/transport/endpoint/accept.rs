@@ -1,9 +1,11 @@
 //! Accepting: how many handshakes at once, who must prove an address first, who needs a certificate.
 
 use std::{
+    collections::BTreeSet,
     fmt,
+    net::{IpAddr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
@@ -20,13 +22,14 @@ use super::{
         connection::Connection,
         packets::PacketLog,
     },
-    EndpointStats, ServerSetup,
+    EndpointStats, ServerSetup, lock,
 };
 use crate::clock::{self, Clock};
 
 /// The task that accepts on one socket, and its figures. Dropping it ends the task and its handshakes.
 pub(super) struct Acceptor {
     figures: Arc<Figures>,
+    trunks: Arc<Mutex<Trunks>>,
     task: tokio::task::AbortHandle,
 }
 
@@ -37,6 +40,19 @@ struct Figures {
     failed: AtomicU64,
     retries: AtomicU64,
     overloaded: AtomicU64,
+}
+
+/// Who brings the flows of many, and with what they are accepted.
+struct Trunks {
+    config: Arc<quinn::ServerConfig>,
+    from: BTreeSet<IpAddr>,
+}
+
+impl Trunks {
+    fn config(&self, address: SocketAddr) -> Option<Arc<quinn::ServerConfig>> {
+        let from = self.from.contains(&address.ip().to_canonical());
+        from.then(|| Arc::clone(&self.config))
+    }
 }
 
 /// What to do with a client's first packet.
@@ -64,20 +80,37 @@ impl Acceptor {
         log: Arc<PacketLog>,
         setup: watch::Receiver<ServerSetup>,
         established: mpsc::Sender<Connection>,
+        of_trunks: Arc<quinn::ServerConfig>,
     ) -> Self {
         let figures = Arc::<Figures>::default();
+        let trunks = Arc::new(Mutex::new(Trunks {
+            config: of_trunks,
+            from: BTreeSet::new(),
+        }));
         let handshake = Handshake {
             clock,
             log,
             setup,
             established,
             figures: Arc::clone(&figures),
+            trunks: Arc::clone(&trunks),
         };
         let task = tokio::spawn(accept(endpoint, handshake));
         Self {
             figures,
+            trunks,
             task: task.abort_handle(),
         }
+    }
+
+    /// Trunks are accepted with this from now on.
+    pub(super) fn set(&self, of_trunks: Arc<quinn::ServerConfig>) {
+        lock(&self.trunks).config = of_trunks;
+    }
+
+    pub(super) fn expect_trunks(&self, from: &BTreeSet<IpAddr>) {
+        let canonical = from.iter().map(IpAddr::to_canonical);
+        lock(&self.trunks).from = canonical.collect();
     }
 
     pub(super) fn add_to(&self, stats: &mut EndpointStats) {
@@ -133,13 +166,19 @@ struct Handshake {
     setup: watch::Receiver<ServerSetup>,
     established: mpsc::Sender<Connection>,
     figures: Arc<Figures>,
+    trunks: Arc<Mutex<Trunks>>,
 }
 
 impl Handshake {
     async fn run(self, incoming: quinn::Incoming) {
+        let of_trunk = lock(&self.trunks).config(incoming.remote_address());
+        let accepted = match of_trunk {
+            Some(config) => incoming.accept_with(config),
+            None => incoming.accept(),
+        };
         let ended = tokio::select! {
             biased;
-            ended = async { incoming.accept()?.await } => ended,
+            ended = async { accepted?.await } => ended,
             () = clock::sleep(&*self.clock, config::HANDSHAKE_TIMEOUT) => {
                 Err(quinn::ConnectionError::TimedOut)
             }
