@@ -33,7 +33,7 @@ mod told;
 mod uplink;
 
 pub use self::core::Settings;
-pub use carrying::{Forward, MAX_FORWARDS};
+pub use carrying::{CarryCounts, Forward, MAX_FORWARDS};
 pub use run::{Agent, EDGES_FILE, Handle, Setup, saved_edges};
 pub use shown::shown_data;
 pub use status::{AgentReport, FlowReport, MediaReport};

@@ -12,7 +12,7 @@ use super::{
     surroundings,
 };
 use crate::{
-    agent::{AgentReport, Forward, MediaReport},
+    agent::{AgentReport, CarryCounts, Forward, MediaReport},
     config::Config,
     daemon::{self, AgentQuestion, AgentSaid, AgentService, ask_agent, default_data},
     media::origin::To,
@@ -319,6 +319,27 @@ fn show_media(media: &MediaReport) -> Result<(), Failure> {
                 ]
             }),
         ))?;
+        output::line("")?;
+        output::line(output::table(
+            [
+                "FLOW FROM",
+                "SENT B",
+                "GOT B",
+                "COPIES",
+                "DROPPED HERE",
+                "TOO FAST",
+            ],
+            media.flows.iter().map(|flow| {
+                [
+                    flow.local.to_string(),
+                    flow.counts.sent_bytes.to_string(),
+                    flow.counts.received_bytes.to_string(),
+                    flow.counts.protecting.to_string(),
+                    flow.counts.dropped.to_string(),
+                    flow.too_fast.to_string(),
+                ]
+            }),
+        ))?;
         for flow in media.flows.iter().filter(|flow| flow.is_throttled) {
             output::line(format!(
                 "{}: held back, because most of what it sends is lost",
@@ -350,7 +371,40 @@ fn show_media(media: &MediaReport) -> Result<(), Failure> {
             }),
         ))?;
     }
+    let told = not_carried(&media.counts);
+    if !told.is_empty() {
+        output::line(format!("\nnot carried: {}", told.join(", ")))?;
+    }
     Ok(())
+}
+
+/// What media was not carried for, as far as there is any.
+fn not_carried(counts: &CarryCounts) -> Vec<String> {
+    let CarryCounts {
+        malformed,
+        forged,
+        refused,
+        unknown,
+        too_many,
+        strangers,
+        displaced,
+    } = *counts;
+    [
+        (
+            displaced,
+            "gave way to newer ones as this machine's line was full",
+        ),
+        (too_many, "of more flows than one agent may have"),
+        (refused, "of flows or programs that were refused"),
+        (strangers, "from programs that a flow does not lead to"),
+        (unknown, "of flows that nobody opened"),
+        (forged, "by another route than they say"),
+        (malformed, "malformed"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect()
 }
 
 /// The reports as they lie in the spool, spelt out, and what else is told to whom.
