@@ -5,6 +5,7 @@ SHELL := /bin/bash
 WEB := dashboards/web
 CORRIDOR := target/release/corridor
 MINUTES ?= 2
+WORLDS ?= 1
 PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
 .PHONY: help up demo build web test lint fmt bench bench-relay lab soak deaths fuzz accuracy clean
@@ -52,12 +53,12 @@ endif
 	cd $(WEB) && npm test
 	node --test --test-concurrency=1 --test-reporter=spec tests/web/pages.mjs
 	CORRIDOR=target/gate/corridor tests/web/real.sh
-	$(MAKE) lab PROFILE=gate
+	$(MAKE) lab PROFILE=gate WORLDS=2
 
-lab: ## the lab alone: the release build's processes in network namespaces (root)
+lab: ## the lab alone: the release build's processes in network namespaces (root); WORLDS=2 at once
 	.ci/setup test
 	cargo build --profile $(PROFILE) --workspace --bins --test lab --locked
-	cargo test --profile $(PROFILE) --workspace --locked --test lab -- --test-threads=1 --nocapture
+	CORRIDOR_WORLDS=$(WORLDS) cargo test --profile $(PROFILE) --workspace --locked --test lab -- --test-threads=$(WORLDS) --nocapture
 
 soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 	.ci/setup test

@@ -7,14 +7,15 @@ use std::{
     time::Duration,
 };
 
+use corridor_netem::{log, packet::Proto};
 use serde_json::Value;
 
 use crate::{
     deployment::{CONTROLLER, Deployment, wall_us},
     proc::Proc,
     talks::{
-        AGENTS, RATE, Talked, by_which, carried, client, cut, four_edges, in_class, round_trip, server,
-        talked, whole_again, world,
+        AGENTS, RATE, Talked, anew, behind, by_which, carried, client, cut, four_edges, in_class,
+        in_class_with, round_trip, server, server_behind, talked, whole_again, whole_again_with, world,
     },
     world::{World, say, unavailable},
 };
@@ -116,6 +117,8 @@ struct Around {
     protect: String,
     /// The controller is dead before.
     alone: bool,
+    /// Of the far end of the flow: what stands behind an exit, not another agent.
+    behind: bool,
 }
 
 impl Around {
@@ -126,6 +129,7 @@ impl Around {
             near: set("CORRIDOR_NEAR_MS").map_or(10, |n| n.parse().expect("a number")),
             protect: set("CORRIDOR_PROTECT").unwrap_or_else(|| "off".to_owned()),
             alone: set("CORRIDOR_ALONE").is_some(),
+            behind: set("CORRIDOR_BEHIND").is_some(),
         }
     }
 }
@@ -140,10 +144,11 @@ fn told(death: Death, victim: Victim, at: &Around, died: &Died, void: bool) {
     } = died.talk;
     let (after, why) = died.moved.clone().unwrap_or((-1, "nobody moved".to_owned()));
     say(format_args!(
-        "death of {}: {death:?} {victim:?} at {} ms, protect {}, {} controller: moved after {after} ms by {why}; \
+        "death of {}: {death:?} {victim:?} at {} ms{}, protect {}, {} controller: moved after {after} ms by {why}; \
          lost {lost_up} there of {there} borne, {lost_down} back of {back}, {repeated} twice{}",
         died.edge,
         2 * at.near,
+        if at.behind { " to a target" } else { "" },
         at.protect,
         if at.alone { "without a" } else { "with its" },
         if void { ", on a machine that was late" } else { "" },
@@ -220,7 +225,7 @@ fn a_fast_flow_to_a_target_loses_nothing_whatever_the_mtu() {
             leg.in_use.as_ref().is_some_and(|route| route == &["e1", "e2"])
         });
         carry_tcp(&world, "teacher", 5_201, sfu);
-        let args = "-c 127.0.0.1 -u -b 20M -l 1200 -t 5 -J".split(' ');
+        let args = "-c 127.0.0.1 -u -b 20M -l 1200 -t 5 -J --dscp 46".split(' ');
         let client = world.node("teacher").spawn("iperf3", args, []);
         let [packets, lost, disordered] = iperf(client);
         let flows = deployment.agent("teacher").media.expect("media").flows;
@@ -234,6 +239,19 @@ fn a_fast_flow_to_a_target_loses_nothing_whatever_the_mtu() {
         assert!(packets > 10_000, "{packets}");
         assert_eq!((lost, disordered), (0, 0));
         server.kill9();
+        // As iperf3 has marked them, though they were in QUIC's packets, which nobody marks.
+        let log = log::parse(&world.finish()).expect("the emulator's log");
+        let marked = |from: &str, to: &str, dscp: u8| {
+            let packets = log
+                .iter()
+                .filter(|p| (&*p.from, &*p.to, p.dscp) == (from, to, dscp));
+            packets.filter(|p| p.proto == Proto::Udp && p.len > 1_200).count() as u64
+        };
+        let [arrived, on_the_way] = [marked("e2", "sfu", 46), marked("e1", "e2", 46)];
+        say(format_args!(
+            "{arrived} of {packets} came out marked as they went in"
+        ));
+        assert_eq!((arrived, on_the_way), (packets, 0));
     }
 }
 
@@ -246,12 +264,24 @@ fn media_survives_the_deaths_of_edges() {
         return;
     }
     let set = |name: &str| std::env::var(name).ok();
-    let rounds: Option<u32> = set("CORRIDOR_DEATHS").map(|n| n.parse().expect("a number"));
+    let rounds = set("CORRIDOR_DEATHS").map(|range| {
+        let (from, to) = range.split_once("..").expect("a range of rounds");
+        let number = |text: &str| text.parse::<u32>().expect("a number");
+        number(from)..number(to)
+    });
     let around = Around::set();
     let near = around.near;
     let world = four_edges(near);
-    let mut deployment = in_class(&world, &["--protect", &around.protect, "--budget", "600ms"]);
-    let _server = server(&world);
+    let target = behind(&world);
+    let mut wanted = vec!["--protect", &around.protect, "--budget", "600ms"];
+    if around.behind {
+        wanted.extend(["--target", &target]);
+    }
+    let (mut deployment, _server) = if around.behind {
+        (in_class_with(&world, &wanted), server_behind(&world))
+    } else {
+        (in_class(&world, &wanted), server(&world))
+    };
 
     world.reset_stats();
     let clean = talked(client(&world, "6s"));
@@ -262,7 +292,12 @@ fn media_survives_the_deaths_of_edges() {
         clean.lost_down,
         clean.median_ms,
         clean.least_ms,
-        round_trip(near, &["teacher", "e1", "e2", "student"]),
+        round_trip(near, &["teacher", "e1", "e2"])
+            + if around.behind {
+                2.0
+            } else {
+                round_trip(near, &["e2", "student"])
+            },
     ));
     world.void();
     assert_eq!((clean.lost_up, clean.lost_down, clean.repeated), (0, 0, 0));
@@ -270,9 +305,27 @@ fn media_survives_the_deaths_of_edges() {
     let first = [Death::Killed, Death::Cut].map(|death| (Victim::First, death));
     let last = [Death::Cut, Death::Killed].map(|death| (Victim::Last, death));
     let kinds = if rounds.is_some() { 2 } else { 1 };
-    for (victim, death) in first.into_iter().take(kinds).chain(last.into_iter().take(kinds)) {
-        for round in 0..rounds.unwrap_or(1) {
-            whole_again(&deployment);
+    // Behind the last there is no other way to what gives up when its peer's address changes.
+    let last_too = if around.behind { 0 } else { kinds };
+    let each = first
+        .into_iter()
+        .take(kinds)
+        .chain(last.into_iter().take(last_too));
+    let (mut class, mut deaths) = ("c".to_owned(), 0);
+    for (victim, death) in each {
+        for round in rounds.clone().unwrap_or(0..1) {
+            // Routes that have failed a class are held down in it, for minutes in the end.
+            if deaths > 0 {
+                let next = format!("c{deaths}");
+                anew(&deployment, [&class, &next], &wanted);
+                class = next;
+            }
+            deaths += 1;
+            if around.behind {
+                whole_again_with(&deployment);
+            } else {
+                whole_again(&deployment);
+            }
             // Anywhere in the grids of packets, probes and signs of life.
             let before = Duration::from_micros(2_000_000 + u64::from(round) * 137_731 % 1_000_000);
             world.reset_stats();

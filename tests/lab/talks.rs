@@ -1,6 +1,11 @@
 //! Programs that talk by media in a world of four edges: irtt as the program, and the class that carries it.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
 use corridor::{agent::FlowReport, api::model::LegStatus};
 use serde_json::Value;
@@ -44,10 +49,21 @@ pub fn world(nodes: &str, links: &[(&str, &str, u32)]) -> World {
     ))
 }
 
+/// Beside the second edge: what stands behind an exit.
+pub const SFU: &str = "sfu";
+
 pub fn four_edges(near: u32) -> World {
-    let nodes =
-        "[nodes.ctl]\n[nodes.e1]\n[nodes.e2]\n[nodes.e3]\n[nodes.e4]\n[nodes.teacher]\n[nodes.student]\n";
-    world(nodes, &links(near))
+    let nodes = ["ctl", "e1", "e2", "e3", "e4", "teacher", "student", SFU];
+    let behind = [
+        ("e2", SFU, 1),
+        ("e4", SFU, 20),
+        ("e1", SFU, 150),
+        ("e3", SFU, 150),
+    ];
+    world(
+        &nodes.map(|node| format!("[nodes.{node}]\n")).concat(),
+        &[&links(near)[..], &behind].concat(),
+    )
 }
 
 pub const EDGES: [&str; 4] = ["e1", "e2", "e3", "e4"];
@@ -63,7 +79,16 @@ pub fn server(world: &World) -> Proc {
 
 /// The same at another node.
 pub fn server_at(world: &World, node: &str) -> Proc {
-    let listen = format!("127.0.0.1:{PORT}");
+    serve(world, node, Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same behind an exit.
+pub fn server_behind(world: &World) -> Proc {
+    serve(world, SFU, world.node(SFU).address())
+}
+
+fn serve(world: &World, node: &str, address: IpAddr) -> Proc {
+    let listen = SocketAddr::new(address, PORT.parse().expect("a port")).to_string();
     let server = ["server", "-i", "0", "-b", &listen];
     let mut server = world.node(node).spawn("irtt", server, []);
     server.wait_for_udp(2112, Duration::from_secs(20));
@@ -132,19 +157,50 @@ pub fn carried(
     to: &str,
     wanted: impl Fn(&LegStatus) -> bool,
 ) {
-    let data = deployment.data_text(CONTROLLER);
-    let create = "class create c --teacher teacher --student student".split(' ');
-    let create: Vec<_> = create
-        .chain(more.iter().copied())
-        .chain(["--data", &data])
-        .collect();
-    deployment.cli(CONTROLLER, &create);
+    create(deployment, "c", more);
     forward(deployment, port, to);
-    deployment.wait_class("c", "the teacher's leg", LIMIT, |class| {
+    with_leg(deployment, "c", wanted);
+}
+
+/// A class with more arguments.
+fn create(deployment: &Deployment<'_>, class: &str, more: &[&str]) {
+    let data = deployment.data_text(CONTROLLER);
+    let create = [
+        "class",
+        "create",
+        class,
+        "--teacher",
+        "teacher",
+        "--student",
+        "student",
+    ];
+    deployment.cli(CONTROLLER, &[&create, more, &["--data", &data]].concat());
+}
+
+/// Waits until `wanted` holds of the teacher's leg in a class.
+fn with_leg(deployment: &Deployment<'_>, class: &str, wanted: impl Fn(&LegStatus) -> bool) {
+    deployment.wait_class(class, "the teacher's leg", LIMIT, |class| {
         let mut people = class.participants.iter();
         let teacher = people.find(|p| p.subject == "teacher")?;
         wanted(teacher.legs.first()?).then_some(())
     });
+}
+
+/// Whether there is a way, and another.
+fn is_safe(leg: &LegStatus) -> bool {
+    leg.in_use.is_some() && !leg.standbys.is_empty()
+}
+
+/// The live choice judges what it has seen for some seconds.
+const JUDGED: Duration = Duration::from_secs(6);
+
+/// Ends one class, and begins another like it that does not know how often edges have failed the other.
+pub fn anew(deployment: &Deployment<'_>, [before, class]: [&str; 2], more: &[&str]) {
+    let data = deployment.data_text(CONTROLLER);
+    deployment.cli(CONTROLLER, &["class", "end", before, "--data", &data]);
+    create(deployment, class, more);
+    with_leg(deployment, class, is_safe);
+    thread::sleep(JUDGED);
 }
 
 /// The teacher's local `port` is carried to `to`.
@@ -167,12 +223,23 @@ pub fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
     let deployment = Deployment::start(world, &EDGES, &AGENTS);
     accept(&deployment, PORT);
     let to = format!("agent:student:{PORT}");
-    carried(&deployment, more, PORT, &to, |leg| {
-        leg.in_use.is_some() && !leg.standbys.is_empty()
-    });
-    // The live choice judges what it has seen for some seconds.
-    thread::sleep(Duration::from_secs(6));
+    carried(&deployment, more, PORT, &to, is_safe);
+    thread::sleep(JUDGED);
     deployment
+}
+
+/// A class whose teacher's local port is carried to what stands behind the second edge, if the class's arguments say
+/// that it may be.
+pub fn in_class_with<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
+    let deployment = Deployment::start(world, &EDGES, &AGENTS);
+    carried(&deployment, more, PORT, &behind(world), is_safe);
+    thread::sleep(JUDGED);
+    deployment
+}
+
+/// What stands behind the second edge.
+pub fn behind(world: &World) -> String {
+    format!("{}:{PORT}", world.node(SFU).address())
 }
 
 /// Along a way, in ms.
@@ -220,14 +287,26 @@ pub fn by_which(deployment: &Deployment<'_>, after: Duration) -> Vec<String> {
 /// Waits until every agent has been connected to every edge again for some seconds, with the route in use over one edge
 /// beside each agent, and a standby over the two others.
 pub fn whole_again(deployment: &Deployment<'_>) {
+    whole(deployment, &["e2", "e4"]);
+}
+
+/// The same where all routes leave by the second edge.
+pub fn whole_again_with(deployment: &Deployment<'_>) {
+    whole(deployment, &["e2"]);
+}
+
+fn whole(deployment: &Deployment<'_>, exits: &[&str]) {
     let beside = |route: &[String]| match route {
-        [first, last] => ["e1", "e3"].contains(&&**first) && ["e2", "e4"].contains(&&**last),
+        [first, last] => ["e1", "e3"].contains(&&**first) && exits.contains(&&**last),
         _ => false,
     };
     let whole = || {
         let report = deployment.agent("teacher");
-        let leg = report.legs.first()?;
-        let apart = |route: &[String]| !route.iter().any(|edge| leg.in_use.contains(edge));
+        let [leg] = &report.legs[..] else { return None };
+        let apart = |route: &[String]| {
+            let shared = route.iter().filter(|edge| leg.in_use.contains(edge));
+            shared.count() == 2 - exits.len()
+        };
         let standby = leg
             .routes
             .iter()

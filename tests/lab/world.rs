@@ -13,7 +13,8 @@
 //! ```
 //!
 //! The TOML is that of `corridor-netem run`, settings are written as in `corridor-netem ctl SOCK set`:
-//! see its `--help`. One world runs at a time on a machine, for two would make each other late. All
+//! see its `--help`. One world runs at a time on a machine, for others could make it late, unless `CORRIDOR_WORLDS`
+//! says how many may: figures then say less, and counts the same. All
 //! processes end with the world, however the test ends.
 
 use std::{

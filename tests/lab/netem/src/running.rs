@@ -6,12 +6,18 @@ use std::{
     io::{self, BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use crate::control::{Client, ClientError, Status};
 
-/// Held by the machine's one world.
+/// Held by the machine's one world, or shared by those that agree to run beside others.
 const LOCK: &str = "/run/corridor-lab.lock";
+/// How many of those may run at once.
+const WORLDS: &str = "CORRIDOR_WORLDS";
+/// How often it is looked whether one of them has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A world: it ends, and all that runs in its namespaces, when this is dropped or this program ends,
 /// however it does.
@@ -23,7 +29,13 @@ pub struct Running {
     stdin: Option<ChildStdin>,
     emulator: Child,
     log: PathBuf,
-    _lock: File,
+    _locks: Locks,
+}
+
+#[derive(Debug)]
+struct Locks {
+    _all: File,
+    _own: Option<File>,
 }
 
 /// Why no world runs.
@@ -43,7 +55,8 @@ pub enum RunningError {
 
 impl Running {
     /// Runs the world that `toml` describes with the emulator `program`, its files in `dir`. One world runs
-    /// at a time on a machine, for two would make each other late: `waiting` is called if there is another.
+    /// at a time on a machine, for others could make it late, unless all say by `CORRIDOR_WORLDS` that so many may:
+    /// `waiting` is called if there is none to spare.
     pub fn start(
         program: &Path,
         toml: &str,
@@ -54,7 +67,7 @@ impl Running {
             let path = path.to_owned();
             move |source| RunningError::Path { path, source }
         };
-        let lock = only_one(waiting).map_err(at(Path::new(LOCK)))?;
+        let locks = one_of(worlds(), waiting).map_err(at(Path::new(LOCK)))?;
         let file = dir.join("world.toml");
         let sock = dir.join("control.sock");
         let log = dir.join("packets.csv");
@@ -83,7 +96,7 @@ impl Running {
             stdin: emulator.stdin.take(),
             emulator,
             log,
-            _lock: lock,
+            _locks: locks,
         })
     }
 
@@ -121,12 +134,46 @@ impl Drop for Running {
     }
 }
 
-/// Waits until no other world runs on this machine.
-fn only_one(waiting: impl FnOnce()) -> io::Result<File> {
-    let lock = File::create(LOCK)?;
-    if lock.try_lock().is_err() {
-        waiting();
-        lock.lock()?;
+/// How many worlds may run at once on this machine, if all of them say so.
+fn worlds() -> usize {
+    let set = std::env::var(WORLDS).ok();
+    set.and_then(|set| set.parse().ok()).unwrap_or(1)
+}
+
+/// Waits until no other world runs on this machine, or fewer than `worlds` that agree to that.
+fn one_of(worlds: usize, waiting: impl FnOnce()) -> io::Result<Locks> {
+    let all = File::create(LOCK)?;
+    let mut waiting = Some(waiting);
+    let mut wait = || {
+        if let Some(waiting) = waiting.take() {
+            waiting();
+        }
+    };
+    if worlds <= 1 {
+        if all.try_lock().is_err() {
+            wait();
+            all.lock()?;
+        }
+        return Ok(Locks {
+            _all: all,
+            _own: None,
+        });
     }
-    Ok(lock)
+    if all.try_lock_shared().is_err() {
+        wait();
+        all.lock_shared()?;
+    }
+    loop {
+        for place in 0..worlds {
+            let own = File::create(format!("{LOCK}.{place}"))?;
+            if own.try_lock().is_ok() {
+                return Ok(Locks {
+                    _all: all,
+                    _own: Some(own),
+                });
+            }
+        }
+        wait();
+        thread::sleep(LOOK);
+    }
 }
