@@ -174,6 +174,7 @@ impl Legs {
             budget: Duration::from_micros(u64::from(plan.budget_us)),
             one_way: plan.budget_one_way,
             added: new.added,
+            anchored: new.anchored,
         };
         let events = leg.live.set_plan(now, &live);
         let infos = std::mem::replace(&mut leg.edges, new.edges);
@@ -532,6 +533,8 @@ fn is_overdue(route: Route, now: Mono, entry: Option<&Edge>, prober: &Prober<Key
 struct Understood {
     far_agent: Option<AgentId>,
     routes: Vec<Route>,
+    /// See [`LivePlan::anchored`].
+    anchored: bool,
     /// Of each route, see [`LivePlan::added`].
     added: Vec<Duration>,
     edges: BTreeMap<EdgeId, proto::EdgeInfo>,
@@ -539,7 +542,8 @@ struct Understood {
 
 /// A plan whose routes and far end make sense; direct routes are left out, since nothing probes them.
 fn understood(plan: &proto::Plan) -> Option<Understood> {
-    let far_agent = match plan.far_end.as_ref()?.of.as_ref()? {
+    let of = plan.far_end.as_ref()?.of.as_ref()?;
+    let far_agent = match of {
         far_end::Of::Agent(id) => Some(AgentId(*id)),
         far_end::Of::Target(_) | far_end::Of::Hub(_) => None,
     };
@@ -559,6 +563,7 @@ fn understood(plan: &proto::Plan) -> Option<Understood> {
         .collect();
     Some(Understood {
         far_agent,
+        anchored: matches!(of, far_end::Of::Target(_)),
         routes,
         added: of_routes,
         edges,

@@ -13,6 +13,9 @@
 //! 5. **Loss** by a sequential test, to a route without it; not to one that is held down.
 //! 6. **Better** by the margin, good for [`GOOD_FOR`], not held down, after [`LIVE_DWELL`].
 //!
+//! A leg to a target changes its exit in an outage alone, where no other route with that exit carries anything: the
+//! target would see its media from another address.
+//!
 //! What was in flight while the access line stood still says nothing of routes and is set aside.
 
 mod access;
@@ -23,7 +26,7 @@ mod track;
 
 use std::time::Duration;
 
-use corridor_probes::{Mono, Route};
+use corridor_probes::{EdgeId, Mono, Route};
 
 pub use reason::{AccessOutage, LiveEvent, Reason, Switch};
 
@@ -110,6 +113,8 @@ pub struct LivePlan {
     /// `routes`; nothing where it says nothing. So much is from the exit to the target and back, or by so much twice
     /// the worse direction exceeds the round trip.
     pub added: Vec<Duration>,
+    /// The far end knows the leg by its exit: another one is another address, which it may not take.
+    pub anchored: bool,
 }
 
 /// The live choice of one leg.
@@ -118,6 +123,7 @@ pub struct LiveChoice {
     grid: Duration,
     version: u64,
     one_way: bool,
+    anchored: bool,
     tracks: Vec<Track>,
     in_use: usize,
     /// Since when.
@@ -151,6 +157,7 @@ impl LiveChoice {
             grid,
             version: 0,
             one_way: false,
+            anchored: false,
             tracks: Vec::new(),
             in_use: 0,
             since: None,
@@ -219,7 +226,7 @@ impl LiveChoice {
         } else {
             // The index in use is of the old plan; none of the new one's is to be passed over.
             self.in_use = usize::MAX;
-            kept.or_else(|| self.fittest(now, |_| true))
+            kept.or_else(|| self.fittest(now, self.keeping(&from), |_| true))
         };
         self.in_use = to.unwrap_or(0);
         if kept.is_none()
@@ -250,7 +257,7 @@ impl LiveChoice {
                 return events;
             }
             let from = self.tracks[last].route;
-            self.in_use = self.fittest(now, |_| true).unwrap_or(0);
+            self.in_use = self.fittest(now, self.keeping(&from), |_| true).unwrap_or(0);
             events = self.moved(from, now, self.by_plan());
         }
         self.leaving = None;
@@ -272,6 +279,7 @@ impl LiveChoice {
         }
         self.version = plan.version;
         self.one_way = plan.one_way;
+        self.anchored = plan.anchored;
     }
 
     /// How many tracks are the plan's.
@@ -395,7 +403,26 @@ impl LiveChoice {
         if reason != Reason::EntrySilent && !self.another_entry_heard(now) {
             return None;
         }
-        Some((self.fittest(now, |_| true)?, reason))
+        let used = self.tracks.get(self.in_use)?.route;
+        let entry_lost = matches!(reason, Reason::EntrySilent | Reason::Disconnected);
+        let anchor = match self.keeping(&used) {
+            // The exit itself is what is lost.
+            Anchor::At(exit) if entry_lost && used.entry() == Some(exit) => Anchor::Lost(exit),
+            anchor => anchor,
+        };
+        Some((self.fittest(now, anchor, |_| true)?, reason))
+    }
+
+    /// The exit that the far end knows a leg by which uses `route`.
+    fn keeping(&self, route: &Route) -> Anchor {
+        let exit = route.exit().filter(|_| self.anchored);
+        exit.map_or(Anchor::None, Anchor::At)
+    }
+
+    /// Whether the leg may move to a route without the need that an outage is.
+    fn keeps_exit(&self, to: &Track) -> bool {
+        let used = self.tracks.get(self.in_use);
+        !self.anchored || used.is_none_or(|used| used.route.exit() == to.route.exit())
     }
 
     fn adoption(&mut self, now: Mono) -> Option<(usize, Reason)> {
@@ -417,12 +444,16 @@ impl LiveChoice {
             return None;
         }
         let to = self
-            .fittest(now, |t| {
-                t.predicted_inside() && t.is_clean() && !self.troubled.holds(&t.route, now)
+            .fittest(now, Anchor::None, |t| {
+                self.keeps_exit(t)
+                    && t.predicted_inside()
+                    && t.is_clean()
+                    && !self.troubled.holds(&t.route, now)
             })
             .or_else(|| {
-                self.fittest(now, |t| {
-                    !self.troubled.holds(&t.route, now)
+                self.fittest(now, Anchor::None, |t| {
+                    self.keeps_exit(t)
+                        && !self.troubled.holds(&t.route, now)
                         && t.is_fresh(now)
                         && gain(used.quick_median(), t.pessimistic_median()).is_some()
                 })
@@ -443,8 +474,9 @@ impl LiveChoice {
         let used = self.tracks.get(self.in_use).filter(|t| t.is_lossy())?;
         let lost = used.recent_loss();
         let desperate = used.breach().is_some() || lost >= LOSS_HEAVY;
-        let to = self.fittest(now, |t| {
-            t.is_clean()
+        let to = self.fittest(now, Anchor::None, |t| {
+            self.keeps_exit(t)
+                && t.is_clean()
                 && t.recent_loss() <= lost / 2.0
                 && (desperate || t.predicted_inside())
                 && !self.troubled.holds(&t.route, now)
@@ -459,8 +491,9 @@ impl LiveChoice {
     /// Called once an evaluation period: what is better must be so in all evaluations of [`GOOD_FOR`].
     fn better(&mut self, now: Mono) -> Option<(usize, Reason)> {
         let used = self.tracks.get(self.in_use)?.steady_median();
-        let to = self.fittest(now, |t| {
-            t.is_good(now)
+        let to = self.fittest(now, Anchor::None, |t| {
+            self.keeps_exit(t)
+                && t.is_good(now)
                 && gain(used, t.steady_median()).is_some()
                 && !self.troubled.holds(&t.route, now)
                 && !self.outgrown.holds(&t.route, now)
@@ -482,12 +515,13 @@ impl LiveChoice {
         ))
     }
 
-    /// The fittest of the other routes that carry something and pass `filter`: inside the budget first,
-    /// then without loss, then by median, then in the plan's order.
-    fn fittest(&self, now: Mono, filter: impl Fn(&Track) -> bool) -> Option<usize> {
+    /// The fittest of the other routes that carry something and pass `filter`: those with the exit that the far end
+    /// knows first, then inside the budget, then without loss, then by median, then in the plan's order.
+    fn fittest(&self, now: Mono, anchor: Anchor, filter: impl Fn(&Track) -> bool) -> Option<usize> {
         let fitness = |i: &usize| {
             let track = &self.tracks[*i];
             Fitness {
+                another_exit: anchor.is_left_by(&track.route),
                 standing: match track.quick_median() {
                     _ if track.predicted_inside() => Standing::Inside,
                     None => Standing::Unmeasured,
@@ -589,9 +623,30 @@ enum Trouble {
     Lossy,
 }
 
+/// What the far end's knowledge of a leg asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    None,
+    /// It knows this exit.
+    At(EdgeId),
+    /// It did, and that one is gone.
+    Lost(EdgeId),
+}
+
+impl Anchor {
+    fn is_left_by(self, route: &Route) -> bool {
+        match self {
+            Self::None => false,
+            Self::At(exit) => route.exit() != Some(exit),
+            Self::Lost(exit) => route.exit() == Some(exit),
+        }
+    }
+}
+
 /// How fit a route is to take over, best first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fitness {
+    another_exit: bool,
     standing: Standing,
     lossy: bool,
     held: bool,

@@ -111,9 +111,11 @@ impl Flow {
         let anchored = matches!(leg.far, Far::Target(_))
             .then_some(first.exit())
             .flatten();
+        // A copy by another exit would be one more packet from another address.
+        let leaves_alike = |route: &Route| anchored.is_none() || route.exit() == anchored;
         let apart = |route: &Route| {
             let mut shared = route.edges().filter(|&edge| first.edges().any(|of| of == edge));
-            shared.all(|edge| Some(edge) == anchored && route.exit() == anchored && route.entry() != anchored)
+            leaves_alike(route) && shared.all(|edge| Some(edge) == anchored && route.entry() != anchored)
         };
         let mut carried = leg
             .routes

@@ -37,18 +37,27 @@ fn local(port: u16) -> SocketAddr {
 struct World {
     origin: Origin,
     now: Mono,
+    /// Of the far agent; 0 towards a target.
+    port: u16,
 }
 
 impl World {
     fn new(leg: Leg) -> Self {
         let mut origin = Origin::new(ME, 1);
-        let to = To::Agent {
-            subject: "anna".into(),
-            port: 5004,
+        let (to, port) = match &leg.far {
+            Far::Target(target) if leg.class == "math" => (To::Target(target.clone()), 0),
+            _ => {
+                let subject = "anna".into();
+                (To::Agent { subject, port: 5004 }, 5004)
+            }
         };
         origin.set_forward(0, to, None);
         origin.set_legs(vec![leg], at(0));
-        Self { origin, now: at(0) }
+        Self {
+            origin,
+            now: at(0),
+            port,
+        }
     }
 
     fn packet(&mut self, media: &[u8]) {
@@ -86,7 +95,7 @@ impl World {
         for (edge, datagram) in self.sent() {
             if edge == entry && Kind::of(&datagram) == Some(Kind::Open) {
                 let open = Open::parse(&datagram).unwrap();
-                assert_eq!((open.port, open.grant), (5004, &[7; 100][..]));
+                assert_eq!((open.port, open.grant), (self.port, &[7; 100][..]));
                 let mut out = Vec::new();
                 let back = RouteHeader {
                     index: 0,
@@ -99,7 +108,12 @@ impl World {
     }
 
     fn all_carried(routes: &[&[u16]], in_use: usize) -> Self {
-        let mut world = Self::new(leg(routes, in_use));
+        Self::carried(leg(routes, in_use))
+    }
+
+    fn carried(leg: Leg) -> Self {
+        let in_use = leg.in_use;
+        let mut world = Self::new(leg);
         world.packet(b"first");
         let opens = world.sent();
         for (_, datagram) in opens {
@@ -114,7 +128,7 @@ impl World {
         }
         assert_eq!(
             world.media(),
-            [(route(routes[in_use]).entry().unwrap().get(), 0, b"first".to_vec())]
+            [(in_use.entry().unwrap().get(), 0, b"first".to_vec())]
         );
         world
     }
@@ -284,6 +298,24 @@ fn a_protected_flow_goes_by_two_routes_that_share_no_edge() {
         assert!(media.iter().all(|m| m.1 == media[0].1));
     }
     assert_eq!(world.state().counts.protecting, 2);
+}
+
+#[test]
+fn to_a_target_copies_leave_by_the_same_exit() {
+    let to_target = |routes: &[&[u16]]| Leg {
+        far: Far::Target("sfu:1".into()),
+        protect: Protect::Always,
+        ..leg(routes, 0)
+    };
+    for (routes, entries) in [
+        (&[&[1, 2][..], &[3, 4], &[5, 2]], &[1, 5][..]),
+        (&[&[1, 2], &[3, 4], &[5, 4]], &[1]),
+    ] {
+        let mut world = World::carried(to_target(routes));
+        world.packet(b"b");
+        let sent: Vec<u16> = world.media().iter().map(|(entry, ..)| *entry).collect();
+        assert_eq!(sent, entries);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
 
+mod anchored;
 mod plans;
 
 const MS: fn(i64) -> Mono = Mono::from_millis;
@@ -30,6 +31,7 @@ fn plan(version: u64, order: &[usize]) -> LivePlan {
         budget: BUDGET,
         one_way: false,
         added: Vec::new(),
+        anchored: false,
     }
 }
 

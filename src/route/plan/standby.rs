@@ -41,8 +41,10 @@ impl Standbys {
 }
 
 /// 1. The one in use.
-/// 2. The best route that shares no edge with the primary.
-/// 3. The best ones with entry edges of their own.
+/// 2. To a target, the best route that shares the exit with the primary, and no other edge.
+/// 3. The best route that shares no edge with the primary: to a target by whatever entry, for it is for the death of
+///    the exit.
+/// 4. The best ones with entry edges of their own.
 fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route) -> Vec<Expected> {
     let best_of = |filter: &dyn Fn(&Route) -> bool| {
         let routes: Vec<Route> = usable.iter().filter(|r| filter(r)).copied().collect();
@@ -61,9 +63,13 @@ fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route
     let enters_elsewhere = |r: &Route, chosen: &[Expected]| {
         r.entry() != primary.entry() && chosen.iter().all(|c| c.route.entry() != r.entry())
     };
-    if !in_use.is_some_and(|r| is_disjoint(&r, &primary)) {
+    let anchored = matches!(leg.to, FarEnd::Target(_));
+    if anchored && !in_use.is_some_and(|r| shares_exit_alone(&r, &primary)) {
+        chosen.extend(best_of(&|r| shares_exit_alone(r, &primary)));
+    }
+    if chosen.len() < STANDBYS && !in_use.is_some_and(|r| is_disjoint(&r, &primary)) {
         chosen.extend(best_of(&|r| {
-            is_disjoint(r, &primary) && enters_elsewhere(r, &chosen)
+            is_disjoint(r, &primary) && (anchored || enters_elsewhere(r, &chosen))
         }));
     }
     while chosen.len() < STANDBYS {
@@ -86,15 +92,18 @@ fn keeps(
     fresh: &[Expected],
 ) -> bool {
     let held = &plan.standbys;
+    let anchored = matches!(leg.to, FarEnd::Target(_));
     let works = held.iter().all(|r| usable.contains(r))
         && held.len() == fresh.len()
-        && distinct_entries(held, &plan.primary)
+        && (anchored || distinct_entries(held, &plan.primary))
         && fresh
             .iter()
             .all(|x| Some(x.route) != leg.in_use || held.contains(&x.route));
-    let loses_disjoint = fresh.iter().any(|x| is_disjoint(&x.route, &plan.primary))
-        && !held.iter().any(|r| is_disjoint(r, &plan.primary));
-    if !works || loses_disjoint {
+    let loses = |kind: fn(&Route, &Route) -> bool| {
+        let has = |r: &Route| kind(r, &plan.primary);
+        fresh.iter().any(|x| has(&x.route)) && !held.iter().any(has)
+    };
+    if !works || loses(is_disjoint) || anchored && loses(shares_exit_alone) {
         return false;
     }
     if now < plan.standbys_since + DWELL {
@@ -124,6 +133,19 @@ fn distinct_entries(standbys: &[Route], primary: &Route) -> bool {
     standbys.iter().enumerate().all(|(i, route)| {
         route.entry() != primary.entry() && standbys[..i].iter().all(|r| r.entry() != route.entry())
     })
+}
+
+/// Both leave by the same edge, and by no other both: neither enters where both leave.
+fn shares_exit_alone(a: &Route, b: &Route) -> bool {
+    let exit = a.exit();
+    let before = |route: &Route| {
+        route
+            .edges()
+            .filter(|&edge| Some(edge) != exit)
+            .collect::<Vec<_>>()
+    };
+    let (before_a, before_b) = (before(a), before(b));
+    exit == b.exit() && !before_a.is_empty() && before_a.iter().all(|edge| !before_b.contains(edge))
 }
 
 /// No edge of one is an edge of the other.

@@ -100,3 +100,38 @@ fn without_a_disjoint_standby_the_plan_says_why() {
     assert_eq!(plan.standbys, [route(&[1, 2]), route(&[3, 2])]);
     assert_eq!(plan.no_disjoint, Some(NoDisjoint::Hub { edge: e(2) }));
 }
+
+#[test]
+fn to_a_target_one_standby_keeps_the_exit_and_the_other_has_another() {
+    let target = "sfu:1".to_owned();
+    let mut world = World::new(4, FarEnd::Target(target.clone()));
+    let measured = |world: &mut World| {
+        world.mine(&[20, 300, 28, 300]);
+        for (a, b, rtt) in [
+            (1, 2, 80),
+            (1, 4, 84),
+            (2, 3, 82),
+            (3, 4, 86),
+            (1, 3, 10),
+            (2, 4, 10),
+        ] {
+            world.link(LinkKey::edges(e(a), e(b)), rtt);
+        }
+        for (id, rtt) in (1..).zip([300, 2, 300, 40]) {
+            world.link(LinkKey::EdgeTarget(e(id), target.clone()), rtt);
+        }
+    };
+    measured(&mut world);
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[1, 2])));
+    assert_eq!(plan.standbys, [route(&[3, 2]), route(&[3, 4])]);
+    assert!(
+        plan.standbys
+            .iter()
+            .any(|r| !r.contains(e(1)) && !r.contains(e(2)))
+    );
+    // They stay, though they enter by the same edge.
+    world.now += 120;
+    measured(&mut world);
+    assert_eq!(world.plan().standbys, [route(&[3, 2]), route(&[3, 4])]);
+}
