@@ -288,6 +288,16 @@ fn decide(
         };
         return (best.route != from || blind).then(|| (best.clone(), first));
     }
+    // Long enough after it was told of the plan that the agent has had its way.
+    if now >= current.since + HOLD_DOWN
+        && matches!(leg.to, FarEnd::Target(_))
+        && let Some(used) = left_for.filter(|used| used.exit() != from.exit())
+    {
+        return Some((
+            snapshot.expect(leg.from, &used, leg.to),
+            Cause::ExitMoved { from },
+        ));
+    }
     let expected = snapshot.expect(leg.from, &from, leg.to);
     let standing = expected.standing(leg.budget);
     let free = |x: &&Expected| !memory.held.holds(&x.route, now);

@@ -62,6 +62,8 @@ pub enum Cause {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gain_ms: Option<f64>,
     },
+    /// The agent had to move to another exit, and the target knows that one now.
+    ExitMoved { from: Route },
     /// No edge has measured the target: exits are compared by the rest of the route.
     TargetUnmeasured,
     /// No route is measured throughout (or the route before no longer is).
@@ -189,6 +191,12 @@ impl Cause {
                     Some(gain) => format!("{moved}, which brings the worst pair {gain:.0} ms closer"),
                     None => moved,
                 }
+            }
+            Self::ExitMoved { from } => {
+                format!(
+                    "the agent had to leave {}, and the target knows its exit now",
+                    route_text(from, name)
+                )
             }
             Self::TargetUnmeasured => {
                 "no edge has measured the target, so exits are compared by the rest of the route".to_owned()

@@ -64,7 +64,8 @@ fn best(snapshot: &Snapshot<'_>, leg: &Leg<'_>, usable: &[Route], primary: Route
         r.entry() != primary.entry() && chosen.iter().all(|c| c.route.entry() != r.entry())
     };
     let anchored = matches!(leg.to, FarEnd::Target(_));
-    if anchored && !in_use.is_some_and(|r| shares_exit_alone(&r, &primary)) {
+    let keeps_exit = |r: Route| r.exit() == primary.exit();
+    if anchored && !in_use.is_some_and(keeps_exit) {
         chosen.extend(best_of(&|r| shares_exit_alone(r, &primary)));
     }
     if chosen.len() < STANDBYS && !in_use.is_some_and(|r| is_disjoint(&r, &primary)) {

@@ -135,3 +135,29 @@ fn to_a_target_one_standby_keeps_the_exit_and_the_other_has_another() {
     measured(&mut world);
     assert_eq!(world.plan().standbys, [route(&[3, 2]), route(&[3, 4])]);
 }
+
+#[test]
+fn an_exit_that_the_agent_had_to_move_to_becomes_the_plans() {
+    let target = "sfu:1".to_owned();
+    let mut world = World::new(4, FarEnd::Target(target.clone()));
+    let measured = |world: &mut World| {
+        world.mine(&[20, 300, 28, 300]);
+        world.mesh(4, 84);
+        for (id, rtt) in (1..).zip([300, 2, 300, 40]) {
+            world.link(LinkKey::EdgeTarget(e(id), target.clone()), rtt);
+        }
+    };
+    measured(&mut world);
+    assert_eq!(world.primary(), route(&[1, 2]));
+    world.now += 70;
+    measured(&mut world);
+    world.plan();
+    // It was out for a moment, which nobody but the agent saw.
+    world.in_use = Some(route(&[3, 4]));
+    let plan = world.plan();
+    assert_eq!(plan.primary, Some(route(&[3, 4])));
+    assert_eq!(plan.reason.cause, Cause::ExitMoved { from: route(&[1, 2]) });
+    assert!(plan.standbys.iter().any(|r| r.exit() == Some(e(4))), "{plan:?}");
+    world.now += 1;
+    assert_eq!(world.primary(), route(&[3, 4]), "and stays");
+}
