@@ -79,6 +79,9 @@ section! {
         open_probing: bool,
         /// Pads mesh probes and their echoes.
         mesh_probe_size: u16,
+        /// Datagrams a second, there and back, between this edge and another that one connection has before there is
+        /// another: 20000 unless set.
+        trunk_above: u32,
         /// How long a draining edge waits for its agents to leave.
         drain_s: u32,
         /// UDP address at which STAMP is answered, to anyone; without it, it is not.

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 pub use run::{Edge, EdgeError, Setup, WithController};
 pub use standalone::{Standalone, StandaloneError, standalone};
+pub use trunk::TRUNK_ABOVE;
 
 /// An agent that reports through this edge and says nothing for this long is silent.
 pub const SILENT_AFTER: Duration = Duration::from_secs(3);

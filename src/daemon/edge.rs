@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{files, renewal};
 use crate::{
     config::{self, Config},
-    edge::{Edge, Setup, WithController},
+    edge::{Edge, Setup, TRUNK_ABOVE, WithController},
     identity::{Material, Own, TrustedTime, tls},
     machine::Machine,
     stamp::{StampKey, StampService, StampSetup},
@@ -66,6 +66,7 @@ impl EdgeService {
                 address,
                 advertise: config.advertise.clone().unwrap_or_default(),
                 region: config.region.clone(),
+                trunk_above: config.trunk_above.map_or(TRUNK_ABOVE, u64::from),
                 data: Some(data.clone()),
                 targets: Some(targets),
             }),

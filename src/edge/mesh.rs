@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::{
     serve,
     shared::{Shared, Table},
-    trunk,
+    trunk::{self, Trunk},
 };
 use crate::{
     backoff::Backoff,
@@ -25,7 +25,7 @@ use crate::{
     prober::GRID,
     proto,
     reporting::{About, Closed, Reporter},
-    transport::{Endpoint, Kind},
+    transport::{CloseCode, Endpoint, Kind},
 };
 
 /// The dialling side of the mesh.
@@ -35,8 +35,11 @@ pub struct Mesh {
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
     standing: Arc<Standing>,
+    trunk_above: u64,
     seed: u64,
     dialers: BTreeMap<EdgeId, Dialer>,
+    /// Looks up where others connect from.
+    expecting: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -51,6 +54,7 @@ impl Mesh {
         shared: Arc<Shared>,
         endpoint: Arc<Endpoint>,
         standing: Arc<Standing>,
+        trunk_above: u64,
         seed: u64,
     ) -> Self {
         Self {
@@ -58,8 +62,10 @@ impl Mesh {
             shared,
             endpoint,
             standing,
+            trunk_above,
             seed,
             dialers: BTreeMap::new(),
+            expecting: None,
         }
     }
 
@@ -98,30 +104,31 @@ impl Mesh {
     }
 
     /// What other edges connect from gets room for the flows of many.
-    fn expect(&self, mesh: &proto::Mesh) {
-        let theirs: Vec<_> = mesh
-            .edges
-            .iter()
-            .flat_map(|info| info.addresses.clone())
-            .collect();
+    fn expect(&mut self, mesh: &proto::Mesh) {
+        let theirs: Vec<_> = mesh.edges.iter().map(|info| info.addresses.clone()).collect();
         let endpoint = self.endpoint.clone();
         let resolved = async move {
-            let addresses = crate::resolve::all(&theirs).await;
-            endpoint.expect_trunks(addresses.iter().map(SocketAddr::ip).collect());
+            let mut from = BTreeSet::new();
+            for addresses in theirs {
+                let addresses = crate::resolve::all(&addresses).await;
+                from.extend(addresses.iter().map(SocketAddr::ip));
+            }
+            endpoint.expect_trunks(from);
         };
-        tokio::spawn(resolved);
+        if let Some(before) = self.expecting.replace(tokio::spawn(resolved)) {
+            before.abort();
+        }
     }
 
     fn dial(&mut self, peer: EdgeId, addresses: Vec<String>) {
-        if let Some(old) = self.dialers.remove(&peer) {
-            old.task.abort();
-        }
+        self.hang_up(peer);
         let task = dialer(
             peer,
             addresses.clone(),
             self.shared.clone(),
             self.endpoint.clone(),
             self.standing.clone(),
+            self.trunk_above,
             Backoff::mesh(self.seed ^ u64::from(peer.get())),
         );
         self.dialers.insert(
@@ -133,10 +140,20 @@ impl Mesh {
         );
     }
 
-    fn drop_peer(&mut self, peer: EdgeId) {
-        if let Some(dialer) = self.dialers.remove(&peer) {
-            dialer.task.abort();
+    /// Nobody reads what a dialler leaves behind.
+    fn hang_up(&mut self, peer: EdgeId) {
+        let Some(dialer) = self.dialers.remove(&peer) else {
+            return;
+        };
+        dialer.task.abort();
+        let trunk = self.shared.table_mut().edges.remove(&peer);
+        for connection in trunk.iter().flat_map(Trunk::all) {
+            connection.close(CloseCode::Done, "it is dialled anew, or not any more");
         }
+    }
+
+    fn drop_peer(&mut self, peer: EdgeId) {
+        self.hang_up(peer);
         let mut datagrams = self.shared.datagrams();
         datagrams.mesh.remove(peer);
         datagrams.next_hops.remove(peer);
@@ -147,6 +164,9 @@ impl Drop for Mesh {
     fn drop(&mut self) {
         for dialer in self.dialers.values() {
             dialer.task.abort();
+        }
+        if let Some(expecting) = &self.expecting {
+            expecting.abort();
         }
     }
 }
@@ -164,6 +184,7 @@ async fn dialer(
     shared: Arc<Shared>,
     endpoint: Arc<Endpoint>,
     standing: Arc<Standing>,
+    trunk_above: u64,
     mut backoff: Backoff,
 ) {
     loop {
@@ -178,7 +199,7 @@ async fn dialer(
                 tokio::select! {
                     biased;
                     () = serve::edge(shared.clone(), peer, connection) => {}
-                    () = trunk::widen(shared.clone(), peer, more) => {}
+                    () = trunk::widen(shared.clone(), peer, trunk_above, more) => {}
                 }
             }
             Err(error) => tracing::debug!(edge = %peer, %error, "mesh peer not reached"),

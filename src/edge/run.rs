@@ -62,6 +62,8 @@ pub struct WithController {
     /// `host:port` where others reach this edge; empty: where it listens.
     pub advertise: Vec<String>,
     pub region: Option<String>,
+    /// See [`super::TRUNK_ABOVE`].
+    pub trunk_above: u64,
     /// Where it remembers the other edges, and what is revoked, so that a restart need not wait for the
     /// controller; `None`: nowhere.
     pub data: Option<PathBuf>,
@@ -166,6 +168,7 @@ impl Edge {
                     shared.clone(),
                     endpoint.clone(),
                     standing.clone(),
+                    with.trunk_above,
                     rng.random(),
                 );
                 let now = machine.clock.mono();

@@ -98,7 +98,7 @@ pub async fn more(shared: Arc<Shared>, id: EdgeId, connection: Connection) {
     tokio::select! {
         biased;
         () = datagrams(&shared, Sender::Edge(id), &connection) => {}
-        () = trunk::silent(&*shared.clock, &connection) => {
+        () = trunk::silent(&shared, id, &connection) => {
             tracing::info!(edge = %id, "one of several connections answers nothing");
             connection.close(CloseCode::Done, "nothing is answered");
         }

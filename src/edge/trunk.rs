@@ -1,6 +1,7 @@
 //! The connections between two edges. One is always there, and the mesh is measured by it. While much flows the edge
 //! that opened it opens more, each from a socket of its own, so that no one lock, queue or path of several equal
-//! ones has all of it. A flow stays on its connection while there is that one.
+//! ones has all of it. They stay until the first ends: to let one go would lose what is under way on it. A flow stays on
+//! its connection while that answers.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,20 +9,15 @@ use corridor_probes::{EdgeId, Mono};
 use tracing::Instrument as _;
 
 use super::{serve, shared::Shared};
-use crate::{
-    clock::{self, Clock},
-    transport::{CloseCode, Connection},
-};
+use crate::{clock, transport::Connection};
 
-/// Datagrams a second, both ways together, that one connection has before there is another: a fifth of a core's time
-/// at 10 µs each.
-const EACH: u64 = 20_000;
+/// Datagrams a second, both ways together, that one connection has before there is another, unless the configuration
+/// says otherwise: a fifth of a core's time at 10 µs each.
+pub const TRUNK_ABOVE: u64 = 20_000;
 /// Connections beside the first.
 const MOST: usize = 3;
 /// How often the load is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// So long there must be less before one is let go.
-const CALM: Duration = Duration::from_secs(30);
 /// After one could not be opened: the peer may be of a version that takes none.
 const AGAIN: Duration = Duration::from_secs(60);
 /// After one was opened: what flows is to find it.
@@ -35,6 +31,8 @@ const PATIENCE: Duration = Duration::from_millis(125);
 #[derive(Debug)]
 pub struct Trunk {
     first: Connection,
+    /// It leaves unanswered what is sent by it.
+    first_is_silent: bool,
     more: BTreeMap<u8, Connection>,
 }
 
@@ -42,6 +40,7 @@ impl Trunk {
     pub const fn new(first: Connection) -> Self {
         Self {
             first,
+            first_is_silent: false,
             more: BTreeMap::new(),
         }
     }
@@ -62,10 +61,16 @@ impl Trunk {
 
     /// The connection of a flow.
     pub fn of(&self, flow: u64) -> &Connection {
-        let place = place(flow, self.more.keys().copied());
+        let first = (!self.first_is_silent).then_some(0);
+        let place = place(flow, first.into_iter().chain(self.more.keys().copied()));
         place
             .and_then(|place| self.more.get(&place))
             .unwrap_or(&self.first)
+    }
+
+    /// While the first does not answer, flows go by the others.
+    pub const fn set_first_silent(&mut self, is_silent: bool) {
+        self.first_is_silent = is_silent;
     }
 
     /// Takes another connection, unless there are enough.
@@ -84,13 +89,11 @@ impl Trunk {
     }
 }
 
-/// Where a flow goes, of the first connection (`None`) and others: the place that draws the highest number for it, so
-/// that a flow moves only if its place goes, or a new one is its own (Thaler and Ravishankar 1998, highest random
-/// weight).
-fn place(flow: u64, more: impl Iterator<Item = u8>) -> Option<u8> {
+/// Where a flow goes: the place that draws the highest number for it, so that a flow moves only if its place goes, or
+/// a new one is its own (Thaler and Ravishankar 1998, highest random weight).
+fn place(flow: u64, places: impl Iterator<Item = u8>) -> Option<u8> {
     let drawn = |place: u8| mixed(flow ^ mixed(place.into()));
-    let all = std::iter::once(0).chain(more);
-    all.max_by_key(|place| drawn(*place)).filter(|place| *place > 0)
+    places.max_by_key(|place| drawn(*place))
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea and Flood 2014).
@@ -101,7 +104,7 @@ const fn mixed(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
-/// Whether a peer answers what is sent to it, by counts of packets.
+/// Whether a peer answers what is sent to it, by counts: of what wants an acknowledgement, and of packets that came.
 #[derive(Debug)]
 struct Answers {
     received: u64,
@@ -124,86 +127,97 @@ impl Answers {
     }
 }
 
-/// Returns once a connection's peer leaves unanswered what is sent to it.
-pub async fn silent(clock: &dyn Clock, connection: &Connection) {
-    let (sent, received) = connection.packets();
-    let mut answers = Answers {
-        received,
-        sent,
-        waiting: None,
+/// Watches whether a connection's peer answers what is sent to it.
+#[derive(Debug)]
+struct Watch<'c> {
+    connection: &'c Connection,
+    answers: Answers,
+}
+
+impl<'c> Watch<'c> {
+    fn new(connection: &'c Connection) -> Self {
+        let (sent, received) = connection.answered();
+        let answers = Answers {
+            received,
+            sent,
+            waiting: None,
+        };
+        Self { connection, answers }
+    }
+
+    fn is_silent(&mut self, now: Mono) -> bool {
+        let (sent, received) = self.connection.answered();
+        self.answers.overdue(sent, received, now) > self.connection.rtt() + PATIENCE
+    }
+}
+
+/// Watches one of the connections beside the first, and that: returns once it is silent itself.
+pub async fn silent(shared: &Shared, peer: EdgeId, connection: &Connection) {
+    let first = |trunk: &Trunk| trunk.first().clone();
+    let Some(first) = shared.table().edges.get(&peer).map(first) else {
+        return;
     };
+    let (mut own, mut of_first, mut was_silent) = (Watch::new(connection), Watch::new(&first), false);
     loop {
-        clock::sleep(clock, STEP).await;
-        let (sent, received) = connection.packets();
-        let overdue = answers.overdue(sent, received, clock.mono());
-        if overdue > connection.rtt() + PATIENCE {
+        clock::sleep(&*shared.clock, STEP).await;
+        let now = shared.now();
+        let is_silent = of_first.is_silent(now);
+        if is_silent != was_silent {
+            was_silent = is_silent;
+            tracing::info!(edge = %peer, is_silent, "the first of several connections");
+            if let Some(trunk) = shared.table_mut().edges.get_mut(&peer)
+                && trunk.first().id() == first.id()
+            {
+                trunk.set_first_silent(is_silent);
+            }
+        }
+        if own.is_silent(now) {
             return;
         }
     }
 }
 
-/// How many connections beside the first a load asks for.
-fn wanted(a_second: u64) -> usize {
-    usize::try_from(a_second / EACH).unwrap_or(MOST).min(MOST)
+/// How many connections beside the first a load asks for, where each is to have no more than `each`.
+fn wanted(a_second: u64, each: u64) -> usize {
+    let wanted = a_second / each.max(1);
+    usize::try_from(wanted).unwrap_or(MOST).min(MOST)
 }
 
-/// Opens more connections to a peer with `connect` while much flows to and from it, and closes what is not needed any
-/// more. Never returns.
-pub async fn widen<F>(shared: Arc<Shared>, peer: EdgeId, connect: impl Fn() -> F)
+/// Opens more connections to a peer with `connect` while much flows to and from it. Never returns.
+pub async fn widen<F>(shared: Arc<Shared>, peer: EdgeId, above: u64, connect: impl Fn() -> F)
 where
     F: Future<Output = anyhow::Result<Connection>>,
 {
     let mut counted = BTreeMap::new();
     let mut not_before = shared.now();
-    let mut calm_since = None;
     loop {
         clock::sleep(&*shared.clock, LOOK).await;
-        let now = shared.now();
-        let (load, last) = {
+        let needs_more = {
             let table = shared.table();
             let Some(trunk) = table.edges.get(&peer) else {
                 continue;
             };
-            let counts = trunk
+            let counts: BTreeMap<_, _> = trunk
                 .all()
-                .map(|connection| (connection.id(), connection.datagrams()));
-            let counts: BTreeMap<_, _> = counts.collect();
-            let news = counts
-                .iter()
-                .map(|(id, count)| count - counted.get(id).unwrap_or(count));
-            let load = wanted(news.sum()).cmp(&trunk.more.len());
+                .map(|connection| (connection.id(), connection.datagrams()))
+                .collect();
+            let news = |(id, count): (&usize, &u64)| count.saturating_sub(*counted.get(id).unwrap_or(count));
+            let wanted = wanted(counts.iter().map(news).sum(), above);
             counted = counts;
-            (
-                load,
-                trunk
-                    .more
-                    .last_key_value()
-                    .map(|(_, connection)| connection.clone()),
-            )
+            wanted > trunk.more.len()
         };
-        if load.is_lt() {
-            let since = *calm_since.get_or_insert(now);
-            if now.since(since) >= CALM
-                && let Some(last) = last
-            {
-                tracing::info!(edge = %peer, "a connection less for what flows");
-                last.close(CloseCode::Done, "little flows");
-                calm_since = None;
-            }
+        if !needs_more || shared.now() < not_before {
             continue;
         }
-        calm_since = None;
-        if load.is_gt() && now >= not_before {
-            match connect().await {
-                Ok(connection) => {
-                    tracing::info!(edge = %peer, "another connection for what flows");
-                    tokio::spawn(serve::more(shared.clone(), peer, connection).in_current_span());
-                    not_before = shared.now() + SETTLE;
-                }
-                Err(error) => {
-                    tracing::debug!(edge = %peer, %error, "no other connection");
-                    not_before = shared.now() + AGAIN;
-                }
+        match connect().await {
+            Ok(connection) => {
+                tracing::info!(edge = %peer, "another connection for what flows");
+                tokio::spawn(serve::more(shared.clone(), peer, connection).in_current_span());
+                not_before = shared.now() + SETTLE;
+            }
+            Err(error) => {
+                tracing::debug!(edge = %peer, %error, "no other connection");
+                not_before = shared.now() + AGAIN;
             }
         }
     }
@@ -217,25 +231,23 @@ mod tests {
     fn flows_are_spread_evenly_and_move_only_as_they_must() {
         let flows = 0..30_000_u64;
         let by = |places: &[u8]| -> Vec<_> {
-            flows
-                .clone()
-                .map(|flow| place(flow, places.iter().copied()))
-                .collect()
+            let place = |flow| place(flow, places.iter().copied()).unwrap();
+            flows.clone().map(place).collect()
         };
-        let (two, three) = (by(&[1]), by(&[1, 2]));
-        for at in [None, Some(1), Some(2)] {
+        let (two, three) = (by(&[0, 1]), by(&[0, 1, 2]));
+        for at in 0..3 {
             let share = three.iter().filter(|place| **place == at).count();
-            assert!((9_500..10_500).contains(&share), "{at:?}: {share}");
+            assert!((9_500..10_500).contains(&share), "{at}: {share}");
         }
-        let moved = two.iter().zip(&three).filter(|(before, after)| before != after);
-        assert!(moved.clone().all(|(_, after)| *after == Some(2)));
-        assert!(by(&[]).iter().all(Option::is_none));
+        let mut moved = two.iter().zip(&three).filter(|(before, after)| before != after);
+        assert!(moved.all(|(_, after)| *after == 2));
+        assert_eq!(place(7, std::iter::empty()), None);
     }
 
     #[test]
     fn connections_are_as_many_as_the_load_asks_for() {
-        for (a_second, more) in [(0, 0), (EACH - 1, 0), (EACH, 1), (3 * EACH, 3), (u64::MAX, MOST)] {
-            assert_eq!(wanted(a_second), more, "{a_second}");
+        for (a_second, more) in [(0, 0), (99, 0), (100, 1), (399, 3), (u64::MAX, MOST)] {
+            assert_eq!(wanted(a_second, 100), more, "{a_second}");
         }
     }
 

@@ -239,6 +239,7 @@ impl World {
                     address: controller_at,
                     advertise: vec![SocketAddr::new(local.ip(), EDGE_PORT).to_string()],
                     region: region.clone(),
+                    trunk_above: edge::TRUNK_ABOVE,
                     data,
                     targets: None,
                 }),

@@ -516,10 +516,11 @@ impl Connection {
         self.inner.quinn.stats().udp_rx.datagrams
     }
 
-    /// QUIC packets sent and received.
-    pub fn packets(&self) -> (u64, u64) {
+    /// Frames sent that the peer acknowledges, of those that go by themselves, and packets received.
+    pub fn answered(&self) -> (u64, u64) {
         let stats = self.inner.quinn.stats();
-        (stats.udp_tx.datagrams, stats.udp_rx.datagrams)
+        let sent = stats.frame_tx.datagram + stats.frame_tx.ping;
+        (sent, stats.udp_rx.datagrams)
     }
 
     /// Datagrams that went and came.

@@ -134,9 +134,9 @@ mod linux {
         // SAFETY: a header that is not null is one of the control buffer's, which the system has filled in; what is
         // read is what it puts there for these types, wherever it lies.
         unsafe {
-            while let Some(this) = header.as_ref() {
-                let data = libc::CMSG_DATA(this);
-                match (this.cmsg_level, this.cmsg_type) {
+            while !header.is_null() {
+                let data = libc::CMSG_DATA(header);
+                match ((*header).cmsg_level, (*header).cmsg_type) {
                     (libc::IPPROTO_IP, libc::IP_TOS) => tos = data.read(),
                     (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
                         tos = u8::try_from(ptr::read_unaligned(data.cast::<libc::c_int>())).unwrap_or(0);
@@ -154,7 +154,7 @@ mod linux {
                     }
                     _ => {}
                 }
-                header = libc::CMSG_NXTHDR(message, this);
+                header = libc::CMSG_NXTHDR(message, header);
             }
         }
         (stride, to, tos)

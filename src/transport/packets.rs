@@ -192,14 +192,16 @@ impl Matching {
         let waiting = self
             .unread
             .excess(i128::from(taken.datagrams) - i128::from(taken.read));
-        if self.spent < ring.first() {
-            (self.spent, self.left) = (ring.first(), None);
-            self.blind |= waiting > 0;
-        }
         let not_taken = self
             .foreign
             .excess(i128::from(ring.total) - i128::from(taken.packets));
-        let end = ring.total.saturating_sub(not_taken).max(self.spent);
+        let end = ring.total.saturating_sub(not_taken);
+        if self.spent < ring.first() {
+            (self.spent, self.left) = (ring.first(), None);
+            // Its packet may be forgotten: others wait that came before, or all that were taken are forgotten.
+            self.blind |= waiting > 0 || end < ring.first();
+        }
+        let end = end.max(self.spent);
         let found = self
             .find(ring, end, len, waiting)
             // Foreign packets have become more: the datagram's own is one that seemed not taken.

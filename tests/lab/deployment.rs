@@ -51,6 +51,7 @@ pub struct Deployment<'w> {
     world: &'w World,
     /// All runs of each process, by node; the last is the present one.
     runs: BTreeMap<String, Vec<Proc>>,
+    env: Vec<(&'static str, &'static str)>,
 }
 
 /// A line that a service logged.
@@ -82,9 +83,20 @@ impl<'w> Deployment<'w> {
     /// Starts everything and waits until the controller says that all of it is up and every pair of edges
     /// is measured. Edges get their ids in this order, from 1.
     pub fn start(world: &'w World, edges: &[&str], agents: &[&str]) -> Self {
+        Self::start_with(world, edges, agents, &[])
+    }
+
+    /// The same, with more in the environment of all.
+    pub fn start_with(
+        world: &'w World,
+        edges: &[&str],
+        agents: &[&str],
+        env: &[(&'static str, &'static str)],
+    ) -> Self {
         let mut deployment = Self {
             world,
             runs: BTreeMap::new(),
+            env: [ENV, env].concat(),
         };
         deployment.start_controller();
         for &edge in edges {
@@ -141,7 +153,7 @@ impl<'w> Deployment<'w> {
             "--http".as_ref(),
             "127.0.0.1:8420".as_ref(),
         ];
-        let process = node.spawn(corridor(), args, ENV.iter().copied());
+        let process = node.spawn(corridor(), args, self.env.iter().copied());
         self.runs.entry(CONTROLLER.to_owned()).or_default().push(process);
         let started = now();
         while self
@@ -351,7 +363,8 @@ impl<'w> Deployment<'w> {
             "--data".as_ref(),
             data.as_os_str(),
         ];
-        let process = self.world.node(node).spawn(corridor(), args, ENV.iter().copied());
+        let env = self.env.iter().copied();
+        let process = self.world.node(node).spawn(corridor(), args, env);
         self.runs.entry(node.to_owned()).or_default().push(process);
         let (started, runs) = (now(), format!("{service} runs"));
         loop {

@@ -180,6 +180,7 @@ async fn an_edge_of_a_mesh_without_open_probing_says_so() {
             address: "127.0.0.1:9".into(),
             advertise: Vec::new(),
             region: None,
+            trunk_above: edge::TRUNK_ABOVE,
             data: None,
             targets: None,
         }),
