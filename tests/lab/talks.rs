@@ -56,7 +56,7 @@ pub fn four_edges(near: u32) -> World {
     let nodes = ["ctl", "e1", "e2", "e3", "e4", "teacher", "student", SFU];
     let behind = [
         ("e2", SFU, 1),
-        ("e4", SFU, 20),
+        ("e4", SFU, 200),
         ("e1", SFU, 150),
         ("e3", SFU, 150),
     ];
@@ -200,17 +200,23 @@ fn is_safe_with(leg: &LegStatus) -> bool {
 /// The live choice judges what it has seen for some seconds.
 const JUDGED: Duration = Duration::from_secs(6);
 
-/// Ends one class, and begins another like it that does not know how often edges have failed the other.
+/// After a death: of what has been dead the controller hears a while later.
+const HEARD: Duration = Duration::from_secs(10);
+
+/// Begins another class like one that is there, and ends that: the new one does not know how often edges have failed it,
+/// and routes that have are held down for minutes in the end. There is always one of them, or the agents would be idle
+/// in between, and measure most edges once a minute.
 pub fn anew(deployment: &Deployment<'_>, [before, class]: [&str; 2], more: &[&str]) {
     let is_safe = if more.contains(&"--target") {
         is_safe_with
     } else {
         is_safe
     };
-    let data = deployment.data_text(CONTROLLER);
-    deployment.cli(CONTROLLER, &["class", "end", before, "--data", &data]);
+    thread::sleep(HEARD);
     create(deployment, class, more);
     with_leg(deployment, class, is_safe);
+    let data = deployment.data_text(CONTROLLER);
+    deployment.cli(CONTROLLER, &["class", "end", before, "--data", &data]);
     thread::sleep(JUDGED);
 }
 
