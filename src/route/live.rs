@@ -569,21 +569,24 @@ impl LiveChoice {
         }
     }
 
-    /// Whether another entry edge was heard in the same interval. Where its route is sampled on the grid,
-    /// its samples must go on: "heard in the last three steps" is still true of a line that stands still
-    /// since two.
+    /// Whether another entry edge was heard in the same interval, or another route by the same. Where a route is
+    /// sampled on the grid, its samples must go on: "heard in the last three steps" is still true of a line that stands
+    /// still since two.
     fn another_entry_heard(&self, now: Mono) -> bool {
         let Some(used) = self.tracks.get(self.in_use) else {
             return false;
         };
-        self.tracks
-            .iter()
-            .filter(|t| t.route.entry() != used.route.entry() && t.evidence.entry_heard_recently)
-            .any(|t| {
-                !t.is_regular()
-                    || t.last_sample()
-                        .is_some_and(|last| now.since(last) < self.access.gap())
-            })
+        let others = self.tracks.iter().filter(|t| t.route != used.route);
+        others.filter(|t| t.evidence.entry_heard_recently).any(|t| {
+            let goes_on = t
+                .last_sample()
+                .is_some_and(|last| now.since(last) < self.access.gap());
+            if t.is_regular() {
+                goes_on
+            } else {
+                t.route.entry() != used.route.entry()
+            }
+        })
     }
 
     fn has_samples(&self, index: usize) -> bool {
