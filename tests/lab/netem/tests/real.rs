@@ -247,7 +247,7 @@ fn the_log_has_a_line_for_every_fate() {
     let fates = |fate: &str| {
         text.lines()
             .skip(1)
-            .filter(|line| line.split(',').nth(6) == Some(fate))
+            .filter(|line| line.split(',').nth(7) == Some(fate))
             .count() as u64
     };
     assert_eq!(
