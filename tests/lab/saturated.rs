@@ -12,8 +12,8 @@ use std::{
 
 use crate::{
     deployment::{Deployment, LIMIT, now},
-    talks::{AGENTS, PORT, accept, carried, client, forward, server, talked, world},
-    world::{Node, say, unavailable},
+    talks::{AGENTS, PORT, accept, carried, client, forward, server, talked, toml},
+    world::{Node, World, say, unavailable},
 };
 
 /// Where the flow that is too much goes.
@@ -64,7 +64,7 @@ fn who_sends_little_through_a_full_relay_loses_little() {
         return;
     }
     // Nothing but e1 > e2 will do.
-    let world = world(
+    let world = World::alone(&toml(
         "[nodes.ctl]\n[nodes.e1]\n[nodes.e2]\n[nodes.teacher]\n[nodes.student]\n",
         &[
             ("teacher", "e1", 10),
@@ -73,7 +73,7 @@ fn who_sends_little_through_a_full_relay_loses_little() {
             ("teacher", "e2", 10),
             ("e1", "student", 10),
         ],
-    );
+    ));
     let deployment = Deployment::start(&world, &["e1", "e2"], &AGENTS);
     for link in ["teacher+e2", "e1+student"] {
         world.set(link, "blackhole=true");

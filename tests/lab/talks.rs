@@ -40,13 +40,15 @@ pub fn links(near: u32) -> [(&'static str, &'static str, u32); 14] {
 
 /// A world of these nodes and links.
 pub fn world(nodes: &str, links: &[(&str, &str, u32)]) -> World {
+    World::start(&toml(nodes, links))
+}
+
+/// The same, as TOML.
+pub fn toml(nodes: &str, links: &[(&str, &str, u32)]) -> String {
     let links = links
         .iter()
         .map(|(a, b, ms)| format!("[[link]]\nbetween = [\"{a}\", \"{b}\"]\nboth = {{ delay_ms = {ms} }}\n"));
-    World::start(&format!(
-        "keep_awake = true\n{nodes}{}",
-        links.collect::<String>()
-    ))
+    format!("keep_awake = true\n{nodes}{}", links.collect::<String>())
 }
 
 /// Beside the second edge: what stands behind an exit.

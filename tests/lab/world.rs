@@ -39,7 +39,7 @@ use corridor_netem::{
     control::{Reply, Request, Row, Stats, Status},
     netns,
     packet::Proto,
-    running::Running,
+    running::{self, Running},
     stats::Filter,
 };
 use tempfile::TempDir;
@@ -85,12 +85,21 @@ impl World {
     /// Starts the world that `toml` describes, once no other runs on this machine; panics with the reason
     /// if that is impossible.
     pub fn start(toml: &str) -> Self {
+        Self::beside(running::worlds(), toml)
+    }
+
+    /// The same, once there is no other, whatever `CORRIDOR_WORLDS` says: this one takes the machine's time.
+    pub fn alone(toml: &str) -> Self {
+        Self::beside(1, toml)
+    }
+
+    fn beside(worlds: usize, toml: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("corridor-lab-")
             .tempdir()
             .expect("make a directory");
         let waiting = || say("waiting for another lab on this machine");
-        let running = Running::start(&emulator(), toml, dir.path(), waiting)
+        let running = Running::start(&emulator(), toml, dir.path(), worlds, waiting)
             .unwrap_or_else(|error| panic!("{error}: {:?}", error.source()));
         Self {
             status: running.status.clone(),

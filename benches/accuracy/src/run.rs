@@ -175,7 +175,7 @@ fn one(setup: &Setup, (link, round): (&'static Link, u32), load: Load, dir: &Pat
     let toml = format!("seed = {round}\nkeep_awake = true\n{nodes}");
     let waiting = || say("waiting for another lab on this machine");
     let mut world = World {
-        running: Running::start(&setup.emulator, &toml, dir, waiting)?,
+        running: Running::start(&setup.emulator, &toml, dir, 1, waiting)?,
         dir,
     };
     world.set(HERE, FAR, link.there)?;

@@ -55,19 +55,20 @@ pub enum RunningError {
 
 impl Running {
     /// Runs the world that `toml` describes with the emulator `program`, its files in `dir`. One world runs
-    /// at a time on a machine, for others could make it late, unless all say by `CORRIDOR_WORLDS` that so many may:
+    /// at a time on a machine, for others could make it late, unless all say that so many may ([`worlds`]):
     /// `waiting` is called if there is none to spare.
     pub fn start(
         program: &Path,
         toml: &str,
         dir: &Path,
+        worlds: usize,
         waiting: impl FnOnce(),
     ) -> Result<Self, RunningError> {
         let at = |path: &Path| {
             let path = path.to_owned();
             move |source| RunningError::Path { path, source }
         };
-        let locks = one_of(worlds(), waiting).map_err(at(Path::new(LOCK)))?;
+        let locks = one_of(worlds, waiting).map_err(at(Path::new(LOCK)))?;
         let file = dir.join("world.toml");
         let sock = dir.join("control.sock");
         let log = dir.join("packets.csv");
@@ -134,8 +135,8 @@ impl Drop for Running {
     }
 }
 
-/// How many worlds may run at once on this machine, if all of them say so.
-fn worlds() -> usize {
+/// How many worlds may run at once on this machine, if all of them say so: by `CORRIDOR_WORLDS`.
+pub fn worlds() -> usize {
     let set = std::env::var(WORLDS).ok();
     set.and_then(|set| set.parse().ok()).unwrap_or(1)
 }
