@@ -157,14 +157,18 @@ pub async fn silent(shared: &Shared, peer: EdgeId, connection: &Connection) {
     let Some(first) = shared.table().edges.get(&peer).map(first) else {
         return;
     };
-    let (mut own, mut of_first, mut was_silent) = (Watch::new(connection), Watch::new(&first), false);
+    let (mut own, mut of_first) = (Watch::new(connection), Watch::new(&first));
+    // Whoever watched it before may have ended without seeing it answer again.
+    let mut told = None;
     loop {
         clock::sleep(&*shared.clock, STEP).await;
         let now = shared.now();
         let is_silent = of_first.is_silent(now);
-        if is_silent != was_silent {
-            was_silent = is_silent;
-            tracing::info!(edge = %peer, is_silent, "the first of several connections");
+        if told != Some(is_silent) {
+            if is_silent || told.is_some() {
+                tracing::info!(edge = %peer, is_silent, "the first of several connections");
+            }
+            told = Some(is_silent);
             if let Some(trunk) = shared.table_mut().edges.get_mut(&peer)
                 && trunk.first().id() == first.id()
             {

@@ -294,7 +294,10 @@ impl DatagramSocket for UdpSocket {
         }
         let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
         if *mark != dscp {
-            dscp::mark(&SockRef::from(&self.io), dscp)?;
+            if let Err(error) = dscp::mark(&SockRef::from(&self.io), dscp) {
+                tracing::debug!(%error, "packets cannot be marked");
+                return self.try_send(transmit);
+            }
             *mark = dscp;
         }
         self.attempt(transmit, || {
