@@ -8,7 +8,7 @@ MINUTES ?= 2
 WORLDS ?= 1
 PROFILE ?= release
 NEXTEST := $(shell command -v cargo-nextest 2>/dev/null)
-.PHONY: help up demo build web test lint fmt bench bench-relay lab soak deaths fuzz accuracy clean
+.PHONY: help up demo build web test lint fmt bench bench-relay lab soak deaths degrade fuzz accuracy clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,10 @@ fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; t
 deaths: ## edges of the route in use die under media, over and over (root; ROUNDS=20, PARTS=off-20)
 	.ci/setup test
 	tests/lab/deaths $(or $(ROUNDS),20) $(PARTS)
+
+degrade: ## ways that turn bad under media, over and over (root; ROUNDS=20); the table goes to docs/bench
+	.ci/setup test
+	tests/lab/degrade $(or $(ROUNDS),20)
 
 bench: build ## what the agent takes of this machine (root); MINUTES=10 for long; tables go to docs/bench
 	cargo build --release --locked -p corridor-agent-footprint

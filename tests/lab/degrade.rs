@@ -8,7 +8,7 @@ use corridor_netem::packet::Proto;
 use crate::{
     deployment::{CONTROLLER, Deployment, LIMIT, Line, now, wall_us},
     proc::Proc,
-    talks::{EDGES, PORT, by_which, client_at, links, server_at, talked, world},
+    talks::{EDGES, PORT, by_which, client_at, links, server_at, talked, toml},
     world::{World, say, unavailable},
 };
 
@@ -103,6 +103,14 @@ fn turn_bad(world: &World, deployment: &Deployment<'_>, (name, directions, bad):
     world.void();
 }
 
+/// Of the emulator's losses: `CORRIDOR_SEED`, to have those of another run again, or this moment's.
+fn seed() -> u64 {
+    match std::env::var("CORRIDOR_SEED") {
+        Ok(seed) => seed.parse().expect("a number"),
+        Err(_) => wall_us().unsigned_abs(),
+    }
+}
+
 /// The first kind once, or each as often as `CORRIDOR_DEGRADE` says, or those alone whose name has `CORRIDOR_KIND`.
 #[test]
 fn a_way_that_turns_bad_is_left_and_others_stay() {
@@ -120,7 +128,10 @@ fn a_way_that_turns_bad_is_left_and_others_stay() {
         let same = links(10).into_iter().filter(|(agent, ..)| *agent == like);
         all.extend(same.map(|(_, edge, ms)| (other, edge, ms)));
     }
-    let world = world(&nodes, &all);
+    // Chance is another in each run: the same losses five times over would be one run.
+    let seed = seed();
+    say(format_args!("CORRIDOR_SEED={seed}"));
+    let world = World::start(&format!("seed = {seed}\n{}", toml(&nodes, &all)));
     let deployment = Deployment::start(&world, &EDGES, &PAIRS.concat());
     let _servers: Vec<Proc> = PAIRS
         .iter()
