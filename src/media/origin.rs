@@ -3,7 +3,7 @@
 //!
 //! | state of a route | media |
 //! |---|---|
-//! | asked | waits, if no other route is open: [`EARLY`] packets for [`EARLY_FOR`] |
+//! | asked | waits, if no other route is open: [`EARLY`] packets for [`EARLY_FOR`]; to a target, no other by the same exit |
 //! | carried | goes |
 //! | refused | does not go; asked again after [`REFUSED_AGAIN`] |
 
@@ -43,6 +43,8 @@ pub const REFRESH: Duration = Duration::from_secs(30);
 /// An opening that is not answered is said again after this, and then more rarely.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 const ASK_AGAIN_MOST: Duration = Duration::from_secs(3);
+/// A route that leaves so many openings unanswered, in 600 ms, is not waited for.
+const UNANSWERED: u32 = 3;
 /// A route that refused a flow is asked again after this.
 const REFUSED_AGAIN: Duration = Duration::from_secs(5);
 /// Packets that wait for the first route to open, and for how long.
@@ -236,7 +238,12 @@ impl Origin {
             return;
         };
         match flow.way(leg) {
-            Some(route) => self.send(id, route, dscp, media, now),
+            Some(route) => {
+                if !flow.early.is_empty() {
+                    self.send_early(id, now);
+                }
+                self.send(id, route, dscp, media, now);
+            }
             None => flow.wait(dscp, media, now),
         }
     }

@@ -88,13 +88,24 @@ impl Flow {
         throttled
     }
 
-    /// The route in use if it is open, else any that is.
+    /// The route in use if it is open, else another that is. To a target that is none by another exit, while the
+    /// route in use may still open: the first packets would come to it from another address than the rest.
     pub(super) fn way(&self, leg: &Leg) -> Option<Route> {
         let carried = |route: &Route| matches!(self.openings.get(route), Some(Opening::Carried { .. }));
-        let mut others = leg.routes.iter().copied();
-        Some(leg.in_use)
-            .filter(|route| carried(route))
-            .or_else(|| others.find(|route| carried(route)))
+        if carried(&leg.in_use) {
+            return Some(leg.in_use);
+        }
+        let mut others = leg.routes.iter().copied().filter(carried);
+        let may_open = match self.openings.get(&leg.in_use) {
+            None => true,
+            Some(Opening::Asked { times, .. }) => *times < UNANSWERED,
+            Some(Opening::Refused { .. } | Opening::Carried { .. }) => false,
+        };
+        if !may_open || !matches!(leg.far, Far::Target(_)) {
+            return others.next();
+        }
+        let known = self.route.filter(carried).unwrap_or(leg.in_use);
+        others.find(|route| route.exit() == known.exit())
     }
 
     /// The route of the copy, where the flow is protected: one that shares no edge with the first, but for

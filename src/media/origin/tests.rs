@@ -300,18 +300,82 @@ fn a_protected_flow_goes_by_two_routes_that_share_no_edge() {
     assert_eq!(world.state().counts.protecting, 2);
 }
 
+fn to_target(routes: &[&[u16]], in_use: usize) -> Leg {
+    Leg {
+        far: Far::Target("sfu:1".into()),
+        ..leg(routes, in_use)
+    }
+}
+
+#[test]
+fn to_a_target_nothing_goes_by_another_exit_while_the_one_in_use_may_open() {
+    let mut world = World::new(to_target(&[&[1, 2], &[4], &[3, 2]], 0));
+    world.packet(b"a");
+    let opens = world.sent();
+    let answer = |world: &mut World, entry, answer: Answer| {
+        for (_, datagram) in opens.iter().filter(|(edge, _)| *edge == entry) {
+            let open = Open::parse(datagram).unwrap();
+            let mut out = Vec::new();
+            let back = RouteHeader {
+                index: 0,
+                ..open.header.back(Kind::Answer as u8)
+            };
+            answer.write(&back, &mut out);
+            world.origin.datagram(&out, world.now);
+        }
+    };
+    answer(&mut world, 4, Answer::Carried);
+    assert_eq!(world.media(), [], "another exit was quicker");
+    answer(&mut world, 3, Answer::Carried);
+    assert_eq!(world.media(), [(3, 0, b"a".to_vec())]);
+    answer(&mut world, 1, Answer::Carried);
+    world.packet(b"b");
+    assert_eq!(world.media(), [(1, 1, b"b".to_vec())]);
+    // A plan that leaves by the other, and whose own route there is not open yet.
+    world
+        .origin
+        .set_legs(vec![to_target(&[&[3, 4], &[4], &[3, 2]], 0)], at(50));
+    world.sent();
+    world.packet(b"c");
+    assert_eq!(world.media(), [(4, 2, b"c".to_vec())]);
+}
+
+#[test]
+fn to_a_target_another_exit_is_better_than_none() {
+    let mut world = World::new(to_target(&[&[1, 2], &[4]], 0));
+    world.packet(b"a");
+    world.answer(4, Answer::Carried);
+    for ms in [200, 600] {
+        world.now = at(ms);
+        world.origin.handle_timeout(world.now);
+    }
+    world.packet(b"b");
+    assert_eq!(
+        world.media(),
+        [(4, 0, b"b".to_vec())],
+        "the first has waited for too long"
+    );
+    let mut world = World::new(to_target(&[&[1, 2], &[4]], 0));
+    world.packet(b"a");
+    world.answer(1, Answer::NotGranted);
+    world.packet(b"b");
+    world.now = at(300);
+    world.origin.handle_timeout(world.now);
+    world.answer(4, Answer::Carried);
+    assert_eq!(world.media(), [(4, 0, b"a".to_vec()), (4, 1, b"b".to_vec())]);
+}
+
 #[test]
 fn to_a_target_copies_leave_by_the_same_exit() {
-    let to_target = |routes: &[&[u16]]| Leg {
-        far: Far::Target("sfu:1".into()),
+    let protected = |routes: &[&[u16]]| Leg {
         protect: Protect::Always,
-        ..leg(routes, 0)
+        ..to_target(routes, 0)
     };
     for (routes, entries) in [
         (&[&[1, 2][..], &[3, 4], &[5, 2]], &[1, 5][..]),
         (&[&[1, 2], &[3, 4], &[5, 4]], &[1]),
     ] {
-        let mut world = World::carried(to_target(routes));
+        let mut world = World::carried(protected(routes));
         world.packet(b"b");
         let sent: Vec<u16> = world.media().iter().map(|(entry, ..)| *entry).collect();
         assert_eq!(sent, entries);
