@@ -280,6 +280,7 @@ impl Core {
             let every = self.step_every();
             self.next_step = self.next_step.max(now.mono - every) + every;
             self.step(now);
+            self.look_sooner(now.mono);
         }
         self.report_if_due(now);
         for body in self.reports.outbox.due(now.mono) {

@@ -9,7 +9,7 @@ use std::{
 use corridor_probes::{EdgeId, Mono};
 
 use super::uplink::Carrier;
-use crate::proto;
+use crate::{proto, route::defaults::NAMED_FOR};
 
 /// A connection's number, counted by the driver: what an older connection says comes too late.
 pub type ConnectionNo = u64;
@@ -29,7 +29,7 @@ pub struct Edge {
     pub silent: bool,
     /// It leaves what media asks of it unanswered, while another answers.
     pub unheard: bool,
-    /// Next hops that it finds silent.
+    /// Next hops that it finds silent, and when it said so.
     pub silent_hops: BTreeMap<EdgeId, Mono>,
     /// Why the last connection ended.
     pub last_end: Option<String>,
@@ -140,6 +140,18 @@ impl Edges {
             .collect()
     }
 
+    /// Whether an edge other than `entry` has said of late that it finds `hop` silent.
+    pub fn is_named_silent(&self, hop: EdgeId, entry: Option<EdgeId>, now: Mono) -> bool {
+        let mut others = self.edges.iter().filter(|(id, _)| Some(**id) != entry);
+        others.any(|(_, edge)| edge.silent_hops.get(&hop).is_some_and(|at| is_of_late(*at, now)))
+    }
+
+    /// Whether any has said so of any.
+    pub fn name_silent_hops(&self, now: Mono) -> bool {
+        let mut told = self.edges.values().flat_map(|edge| edge.silent_hops.values());
+        told.any(|at| is_of_late(*at, now))
+    }
+
     pub fn is_connected(&self, id: EdgeId) -> bool {
         self.edges.get(&id).is_some_and(|e| e.connection.is_some())
     }
@@ -172,6 +184,10 @@ impl Edges {
             })
             .collect()
     }
+}
+
+fn is_of_late(told: Mono, now: Mono) -> bool {
+    now.since(told) < NAMED_FOR
 }
 
 impl Edge {

@@ -517,6 +517,10 @@ fn evidence(
         next_hop_silent: hops
             .take(1)
             .any(|(from, next)| edges.get(from).is_some_and(|e| e.silent_hops.contains_key(&next))),
+        named_silent: route
+            .edges()
+            .skip(1)
+            .any(|hop| edges.is_named_silent(hop, route.entry(), now)),
         echoed,
         missed,
         media: std::mem::take(&mut installed.media),

@@ -146,6 +146,13 @@ pub const SILENT_STEPS: u32 = 3;
 /// A run of misses is an outage only if the link's known loss gives it a smaller probability than this.
 pub const RUN_BY_CHANCE: f64 = 1e-3;
 
+/// The same where the first edge of another route has just said that it finds an edge of this one silent: half of such
+/// edges are dead, and the other half merely cannot be reached from there.
+pub const NAMED_BY_CHANCE: f64 = 0.05;
+
+/// For how long that counts: who is dead is found so by then without it, and for who is not one lost probe would do.
+pub const NAMED_FOR: Duration = Duration::from_secs(1);
+
 /// Known loss above this is not believed when runs are judged: at one half the wait is 10 steps already.
 pub const KNOWN_LOSS_MAX: f64 = 0.5;
 

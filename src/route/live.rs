@@ -6,7 +6,8 @@
 //! 1. **Access outage**: the route in use is silent and no entry edge is heard. It is this machine's
 //!    line: nothing is moved until one is heard again.
 //! 2. **Outage** of the route in use: silent steps beyond what its known loss explains, the connection's
-//!    end, a first edge that answers nothing that media asks, or a silent next hop, while another entry edge is heard. Bypasses everything below.
+//!    end, a first edge that answers nothing that media asks, or a silent next hop, while another entry edge is heard. Bypasses
+//!    everything below. Where another route's first edge has just called an edge of it silent, one step is enough.
 //! 3. **A new plan** whose primary had no samples yet when it came, and has them now.
 //! 4. **Breach**: to a route that its own samples predict inside the budget, or, where there is none, to
 //!    one better by the margin; not to one that is held down, and once in [`BREACH_HOLD`].
@@ -60,6 +61,8 @@ pub struct RouteEvidence {
     pub entry_silent: bool,
     /// Whether an edge of the route says that the next one is silent.
     pub next_hop_silent: bool,
+    /// Whether the first edge of another route has said of late that it finds an edge of this one silent.
+    pub named_silent: bool,
     /// Probes and media of this route whose fate was decided since the last tick: echoed, …
     pub echoed: u32,
     /// … or missed.
@@ -74,6 +77,7 @@ impl RouteEvidence {
         Self {
             silent_steps: 0,
             next_hop_silent: false,
+            named_silent: false,
             echoed: 0,
             missed: 0,
             media: Fates::NONE,
@@ -92,6 +96,7 @@ impl Default for RouteEvidence {
             connected: true,
             entry_silent: false,
             next_hop_silent: false,
+            named_silent: false,
             echoed: 0,
             missed: 0,
             media: Fates::NONE,

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use corridor_probes::Pattern;
 
 use super::*;
+use crate::media::liveness;
 
 /// See [`Core::step_every`].
 const STEPS_BETWEEN_PROBES: u32 = 10;
@@ -152,6 +153,13 @@ impl Core {
     /// a route where these are rarer than once a second.
     pub(super) fn step_every(&self) -> Duration {
         (self.pace / STEPS_BETWEEN_PROBES).clamp(GRID, SLOWEST_STEP)
+    }
+
+    /// Steps as close as signs of life while it may turn out at any moment that a dead edge is on other routes too.
+    pub(super) fn look_sooner(&mut self, now: Mono) {
+        if self.edges.name_silent_hops(now) {
+            self.next_step = self.next_step.min(now + liveness::STEP);
+        }
     }
 
     pub(super) fn nearest(&self) -> Option<EdgeId> {

@@ -141,5 +141,6 @@ impl Core {
             state.silent_hops.remove(&next);
         }
         self.step(now);
+        self.look_sooner(now.mono);
     }
 }

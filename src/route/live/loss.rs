@@ -9,7 +9,7 @@ use crate::route::{
     Fate,
     defaults::{
         EVIDENCE_CAP, KNOWN_LOSS_HALF_LIFE, KNOWN_LOSS_MAX, LOSS_BORNE, LOSS_FLED, LOSS_THRESHOLD,
-        MISSES_A_STEP, OUTCOME_LAG, RUN_BY_CHANCE, SILENT_STEPS,
+        MISSES_A_STEP, NAMED_BY_CHANCE, OUTCOME_LAG, RUN_BY_CHANCE, SILENT_STEPS,
     },
 };
 
@@ -181,12 +181,17 @@ impl LossTrack {
     }
 
     /// The least run of silent steps, three at least, whose probability under the known loss is below
-    /// [`RUN_BY_CHANCE`].
-    pub(super) fn silent_steps_needed(&self) -> u32 {
+    /// [`RUN_BY_CHANCE`]; one at least, and [`NAMED_BY_CHANCE`], where an edge has called another of the route silent.
+    pub(super) fn silent_steps_needed(&self, is_named: bool) -> u32 {
+        let (least, by_chance) = if is_named {
+            (1, NAMED_BY_CHANCE)
+        } else {
+            (SILENT_STEPS, RUN_BY_CHANCE)
+        };
         let loss = self.known.share(Self::PRIOR).min(KNOWN_LOSS_MAX);
-        let mut steps = SILENT_STEPS;
+        let mut steps = least;
         let mut chance = loss.powf(f64::from(steps));
-        while chance >= RUN_BY_CHANCE {
+        while chance >= by_chance {
             chance *= loss;
             steps += 1;
         }
@@ -200,18 +205,19 @@ mod tests {
 
     #[test]
     fn the_run_that_known_loss_does_not_explain() {
-        for (bad, all, steps) in [
-            (0.0, 0.0, 3),
-            (1.0, 100.0, 3),
-            (9.9, 90.0, 3),
-            (10.1, 90.0, 4),
-            (18.0, 80.0, 5),
-            (50.0, 50.0, 10),
-            (990.0, 10.0, 10),
+        for (bad, all, steps, named) in [
+            (0.0, 0.0, 3, 1),
+            (1.0, 100.0, 3, 1),
+            (9.9, 90.0, 3, 2),
+            (10.1, 90.0, 4, 2),
+            (18.0, 80.0, 5, 2),
+            (50.0, 50.0, 10, 5),
+            (990.0, 10.0, 10, 5),
         ] {
             let mut loss = LossTrack::new();
             (loss.known.bad, loss.known.all) = (bad, all);
-            assert_eq!(loss.silent_steps_needed(), steps, "{bad} of {all}");
+            let needed = [false, true].map(|is_named| loss.silent_steps_needed(is_named));
+            assert_eq!(needed, [steps, named], "{bad} of {all}");
         }
     }
 

@@ -119,7 +119,7 @@ impl Track {
     }
 
     fn out_reason(&self, silent: u32, evidence: &RouteEvidence) -> Option<Reason> {
-        let needed = self.loss.silent_steps_needed();
+        let needed = self.loss.silent_steps_needed(evidence.named_silent);
         if !evidence.connected {
             Some(Reason::Disconnected)
         } else if evidence.entry_silent {

@@ -97,23 +97,27 @@ fn neither_a_breach_nor_a_better_route_moves_the_exit() {
 #[test]
 fn a_dead_exit_is_left_though_the_other_way_to_it_was_tried() {
     let routes: [(&[u16], u64); 3] = [(&[1, 2], 100), (&[3, 2], 110), (&[3, 4], 150)];
-    let (mut choice, _) = leg(&routes, true, 10);
-    // All echoes by the exit are missing from now on, and the first edge says so.
-    let mut went = Vec::new();
-    for step in 1..=6 {
-        choice.on_sample(2, MS(10_000 + step * 100), Duration::from_millis(150));
-        let by_exit = |next_hop_silent| RouteEvidence {
-            silent_steps: step as u32,
-            next_hop_silent,
-            missed: 1,
-            ..heard()
-        };
-        let evidence = [
-            by_exit(true),
-            by_exit(false),
-            RouteEvidence { echoed: 1, ..heard() },
-        ];
-        went.extend(moved_to(&choice.on_tick(MS(10_005 + step * 100), &evidence)).map(|to| (step, to)));
+    // That the first edge of the one names the exit is as good as two more echoes of the other that are missing.
+    for (is_named, found) in [(false, 3), (true, 1)] {
+        let (mut choice, _) = leg(&routes, true, 10);
+        // All echoes by the exit are missing from now on, and the first edge says so.
+        let mut went = Vec::new();
+        for step in 0..=6 {
+            choice.on_sample(2, MS(10_100 + step * 100), Duration::from_millis(150));
+            let by_exit = |next_hop_silent| RouteEvidence {
+                silent_steps: step as u32,
+                next_hop_silent,
+                named_silent: is_named && !next_hop_silent,
+                missed: 1,
+                ..heard()
+            };
+            let evidence = [
+                by_exit(true),
+                by_exit(false),
+                RouteEvidence { echoed: 1, ..heard() },
+            ];
+            went.extend(moved_to(&choice.on_tick(MS(10_105 + step * 100), &evidence)).map(|to| (step, to)));
+        }
+        assert_eq!(went, [(0, by(&[3, 2])), (found, by(&[3, 4]))]);
     }
-    assert_eq!(went, [(1, by(&[3, 2])), (3, by(&[3, 4]))]);
 }
