@@ -51,6 +51,7 @@ pub struct Deployment<'w> {
     world: &'w World,
     /// All runs of each process, by node; the last is the present one.
     runs: BTreeMap<String, Vec<Proc>>,
+    edges: Vec<String>,
     env: Vec<(&'static str, &'static str)>,
 }
 
@@ -96,6 +97,7 @@ impl<'w> Deployment<'w> {
         let mut deployment = Self {
             world,
             runs: BTreeMap::new(),
+            edges: edges.iter().map(ToString::to_string).collect(),
             env: [ENV, env].concat(),
         };
         deployment.start_controller();
@@ -110,6 +112,11 @@ impl<'w> Deployment<'w> {
         deployment.wait_until_up(edges, agents);
         deployment.wait_until_measured(edges, agents);
         deployment
+    }
+
+    /// Those it began with.
+    pub fn edges(&self) -> &[String] {
+        &self.edges
     }
 
     /// Waits until there is a round trip of every agent to every edge and of every pair of edges.

@@ -14,8 +14,8 @@ use corridor::{agent::FlowReport, api::model::Event};
 use crate::{
     deployment::{CONTROLLER, Deployment, LIMIT, micros, now, wall_us},
     talks::{
-        AGENTS, EDGES, RATE, by_which, carried, client, in_class, links, round_trip, sending, server, talked,
-        whole_again, world,
+        AGENTS, Around, EDGES, RATE, before, borne, by_which, carried, client, in_class, links, round_trip,
+        rounds, sending, server, talked, whole_again, world,
     },
     world::{Node, World, say, unavailable},
 };
@@ -413,7 +413,7 @@ fn drain(deployment: &Deployment<'_>, name: &str, more: &[&str]) {
 }
 
 /// The teacher's machine moves to another network, as from Wi-Fi to mobile: once with both for a moment, once with
-/// neither for a second.
+/// neither for a second; or with both as often as `tests/lab/deaths` says.
 #[test]
 fn an_agent_that_changes_its_address_loses_little() {
     if let Some(why) = unavailable() {
@@ -428,7 +428,8 @@ fn an_agent_that_changes_its_address_loses_little() {
         "{}[nodes.teacher]\naddresses = [\"{first}\", \"{second}\"]\n",
         others.concat()
     );
-    let world = world(&nodes, &links(10));
+    let around = Around::set();
+    let world = world(&nodes, &links(around.near));
     let address = |what: &str, address: &str| {
         let address = format!("{address}/32");
         ip(&world, &["addr", what, &address, "dev", "net0"]);
@@ -436,23 +437,28 @@ fn an_agent_that_changes_its_address_loses_little() {
     // Gone with the last address.
     let route = || ip(&world, &["route", "replace", "default", "dev", "net0"]);
     address("del", second);
-    let deployment = in_class(&world, &["--budget", "600ms"]);
+    let deployment = in_class(&world, &["--budget", "600ms", "--protect", &around.protect]);
     let _server = server(&world);
 
-    for gap in [Duration::ZERO, Duration::from_secs(1)] {
+    let rounds = rounds();
+    let often = rounds.clone().map(|rounds| vec![Duration::ZERO; rounds.len()]);
+    let gaps = often.unwrap_or_else(|| vec![Duration::ZERO, Duration::from_secs(1)]);
+    let [mut old, mut new] = [first, second];
+    for (gap, round) in gaps.into_iter().zip(rounds.map_or(0, |rounds| rounds.start)..) {
         whole_again(&deployment);
         let talking = client(&world, "12s");
-        let flow = sending(&deployment, Duration::from_secs(3));
+        let flow = sending(&deployment, before(round));
         let before = flow.route.as_ref();
         let changed = wall_us();
         if gap.is_zero() {
-            address("add", second);
-            address("del", first);
+            address("add", new);
+            address("del", old);
         } else {
-            address("del", second);
+            address("del", old);
             thread::sleep(gap);
-            address("add", first);
+            address("add", new);
         }
+        (old, new) = (new, old);
         route();
         let done = wall_us();
         let took = (done - changed) / 1_000;
@@ -469,20 +475,25 @@ fn an_agent_that_changes_its_address_loses_little() {
             event.kind == "moved" && micros(&event.at) >= changed
         });
         let [there, back] = both_ways(&deployment, &flow);
+        let entry = before.and_then(|route| route.first()).expect("an entry");
+        let late = world.void();
         say(format_args!(
-            "another address, {} ms without any, the change took {took} ms: noticed {} ms after it began, all edges \
-             heard {} ms after; {} sent, {} lost there, {} back, {} twice, the longest gap {} ms; \
-             by {before:?} before, {there:?} and {back:?} after",
+            "another address at {} ms, protect {}, {} ms without any, the change took {took} ms: noticed {} ms after it \
+             began, all edges heard {} ms after; {} sent, {} lost there, {} back of {} borne, {} twice, the longest \
+             gap {} ms; by {before:?} before, {there:?} and {back:?} after{}",
+            2 * around.near,
+            around.protect,
             gap.as_millis(),
             (micros(&told.at) - changed) / 1_000,
             took + connected,
             talk.sent,
             talk.lost_up,
             talk.lost_down,
+            borne(round_trip(around.near, &["teacher", entry])),
             talk.repeated,
             talk.longest_gap * STEP.as_millis() as u64,
+            if late { ", on a machine that was late" } else { "" },
         ));
-        world.void();
         let without = RATE * gap.as_secs_f64();
         assert_eq!(talk.repeated, 0);
         assert!(

@@ -15,16 +15,12 @@ use crate::{
     deployment::{CONTROLLER, Deployment, wall_us},
     proc::Proc,
     talks::{
-        AGENTS, RATE, Talked, anew, behind, by_which, carried, client, cut, four_edges, in_class,
-        in_class_with, round_trip, server, server_behind, talked, whole_again, whole_again_with, world,
+        AGENTS, Around, Talked, anew, before, behind, borne, by_which, carried, client, cut, four_edges,
+        in_class, in_class_with, round_trip, rounds, server, server_behind, six_edges, talked, whole_again,
+        whole_again_with, world,
     },
     world::{World, say, unavailable},
 };
-
-/// What is borne when an edge dies that is so far away.
-fn borne(rtt_ms: f64) -> f64 {
-    (RATE * (rtt_ms + 60.0) / 1e3).ceil()
-}
 
 /// How an edge dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,31 +103,6 @@ fn dies(
         borne: borne.map(self::borne),
         talk,
         moved,
-    }
-}
-
-/// What a death finds.
-#[derive(Debug)]
-struct Around {
-    /// One way from an agent to the edges beside it, in ms.
-    near: u32,
-    protect: String,
-    /// The controller is dead before.
-    alone: bool,
-    /// Of the far end of the flow: what stands behind an exit, not another agent.
-    behind: bool,
-}
-
-impl Around {
-    /// As the environment says.
-    fn set() -> Self {
-        let set = |name: &str| std::env::var(name).ok();
-        Self {
-            near: set("CORRIDOR_NEAR_MS").map_or(10, |n| n.parse().expect("a number")),
-            protect: set("CORRIDOR_PROTECT").unwrap_or_else(|| "off".to_owned()),
-            alone: set("CORRIDOR_ALONE").is_some(),
-            behind: set("CORRIDOR_BEHIND").is_some(),
-        }
     }
 }
 
@@ -276,15 +247,14 @@ fn media_survives_the_deaths_of_edges() {
         say(format_args!("SKIPPED media_survives_the_deaths_of_edges: {why}"));
         return;
     }
-    let set = |name: &str| std::env::var(name).ok();
-    let rounds = set("CORRIDOR_DEATHS").map(|range| {
-        let (from, to) = range.split_once("..").expect("a range of rounds");
-        let number = |text: &str| text.parse::<u32>().expect("a number");
-        number(from)..number(to)
-    });
+    let rounds = rounds();
     let around = Around::set();
     let near = around.near;
-    let world = four_edges(near);
+    let world = if rounds.is_some() {
+        six_edges(near)
+    } else {
+        four_edges(near)
+    };
     let target = behind(&world);
     let mut wanted = vec!["--protect", &around.protect, "--budget", "600ms"];
     if around.behind {
@@ -297,7 +267,7 @@ fn media_survives_the_deaths_of_edges() {
     };
 
     world.reset_stats();
-    let calm = set("CORRIDOR_CALM").unwrap_or_else(|| "6s".to_owned());
+    let calm = std::env::var("CORRIDOR_CALM").unwrap_or_else(|_| "6s".to_owned());
     let clean = talked(client(&world, &calm));
     say(format_args!(
         "clean: {} sent, {} lost there, {} back; median {:.2} ms, least {:.2}; the least route makes {}",
@@ -339,10 +309,8 @@ fn media_survives_the_deaths_of_edges() {
             } else {
                 whole_again(&deployment);
             }
-            // Anywhere in the grids of packets, probes and signs of life.
-            let before = Duration::from_micros(2_000_000 + u64::from(round) * 137_731 % 1_000_000);
             world.reset_stats();
-            let died = dies(&world, &mut deployment, victim, death, before, &around);
+            let died = dies(&world, &mut deployment, victim, death, before(round), &around);
             told(death, victim, &around, &died, world.void());
             // Figures are printed and judged by people; this is for what does not work at all.
             let talk = &died.talk;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::Range,
     thread,
     time::Duration,
 };
@@ -38,6 +39,27 @@ pub fn links(near: u32) -> [(&'static str, &'static str, u32); 14] {
     ]
 }
 
+/// Two more edges, one beside each agent: which has failed of late is planned round for a minute, and there are two
+/// ways that share no edge all the same.
+fn more_links(near: u32) -> [(&'static str, &'static str, u32); 13] {
+    let beside = near + 8;
+    [
+        ("teacher", "e5", beside),
+        ("teacher", "e6", 150),
+        ("student", "e6", beside),
+        ("student", "e5", 150),
+        ("e5", "e1", 5),
+        ("e5", "e3", 5),
+        ("e6", "e2", 5),
+        ("e6", "e4", 5),
+        ("e5", "e2", 44),
+        ("e5", "e4", 45),
+        ("e6", "e1", 44),
+        ("e6", "e3", 45),
+        ("e5", "e6", 46),
+    ]
+}
+
 /// A world of these nodes and links.
 pub fn world(nodes: &str, links: &[(&str, &str, u32)]) -> World {
     World::start(&toml(nodes, links))
@@ -55,17 +77,28 @@ pub fn toml(nodes: &str, links: &[(&str, &str, u32)]) -> String {
 pub const SFU: &str = "sfu";
 
 pub fn four_edges(near: u32) -> World {
-    let nodes = ["ctl", "e1", "e2", "e3", "e4", "teacher", "student", SFU];
-    let behind = [
-        ("e2", SFU, 1),
-        ("e4", SFU, 200),
-        ("e1", SFU, 150),
-        ("e3", SFU, 150),
-    ];
-    world(
-        &nodes.map(|node| format!("[nodes.{node}]\n")).concat(),
-        &[&links(near)[..], &behind].concat(),
-    )
+    of_edges(&EDGES, &links(near))
+}
+
+pub fn six_edges(near: u32) -> World {
+    let edges = [&EDGES[..], &["e5", "e6"]].concat();
+    of_edges(&edges, &[&links(near)[..], &more_links(near)].concat())
+}
+
+fn of_edges(edges: &[&str], links: &[(&str, &str, u32)]) -> World {
+    let behind = edges
+        .iter()
+        .map(|&edge| (edge, SFU, if edge == "e2" { 1 } else { 150 }));
+    let links: Vec<_> = links.iter().copied().chain(behind).collect();
+    let nodes = [edges, &AGENTS, &[CONTROLLER, SFU]].concat();
+    let nodes: String = nodes.iter().map(|node| format!("[nodes.{node}]\n")).collect();
+    world(&nodes, &links)
+}
+
+/// Those of a world.
+fn edges_of(world: &World) -> Vec<&str> {
+    let is_edge = |name: &&str| name.strip_prefix('e').is_some_and(|n| n.parse::<u8>().is_ok());
+    world.nodes().filter(is_edge).collect()
 }
 
 pub const EDGES: [&str; 4] = ["e1", "e2", "e3", "e4"];
@@ -73,6 +106,50 @@ pub const AGENTS: [&str; 2] = ["teacher", "student"];
 pub const PORT: &str = "2112";
 /// Packets a second.
 pub const RATE: f64 = 50.0;
+
+/// What is borne when something fails that is so far away.
+pub fn borne(rtt_ms: f64) -> f64 {
+    (RATE * (rtt_ms + 60.0) / 1e3).ceil()
+}
+
+/// What a failure finds.
+#[derive(Debug)]
+pub struct Around {
+    /// One way from an agent to the edges beside it, in ms.
+    pub near: u32,
+    pub protect: String,
+    /// The controller is dead before.
+    pub alone: bool,
+    /// Of the far end of the flow: what stands behind an exit, not another agent.
+    pub behind: bool,
+}
+
+impl Around {
+    /// As the environment says.
+    pub fn set() -> Self {
+        let set = |name: &str| std::env::var(name).ok();
+        Self {
+            near: set("CORRIDOR_NEAR_MS").map_or(10, |n| n.parse().expect("a number")),
+            protect: set("CORRIDOR_PROTECT").unwrap_or_else(|| "off".to_owned()),
+            alone: set("CORRIDOR_ALONE").is_some(),
+            behind: set("CORRIDOR_BEHIND").is_some(),
+        }
+    }
+}
+
+/// The rounds that `tests/lab/deaths` asks for.
+pub fn rounds() -> Option<Range<u32>> {
+    std::env::var("CORRIDOR_DEATHS").ok().map(|range| {
+        let (from, to) = range.split_once("..").expect("a range of rounds");
+        let number = |text: &str| text.parse::<u32>().expect("a number");
+        number(from)..number(to)
+    })
+}
+
+/// How long into a talk something fails: anywhere in the grids of packets, probes and signs of life.
+pub fn before(round: u32) -> Duration {
+    Duration::from_micros(2_000_000 + u64::from(round) * 137_731 % 1_000_000)
+}
 
 /// irtt's server at the student, behind its agent.
 pub fn server(world: &World) -> Proc {
@@ -239,7 +316,7 @@ pub fn accept(deployment: &Deployment<'_>, port: &str) {
 
 /// A class whose teacher's local port is carried to the student's.
 pub fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
-    let deployment = Deployment::start(world, &EDGES, &AGENTS);
+    let deployment = Deployment::start(world, &edges_of(world), &AGENTS);
     accept(&deployment, PORT);
     let to = format!("agent:student:{PORT}");
     carried(&deployment, more, PORT, &to, is_safe);
@@ -250,7 +327,7 @@ pub fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
 /// A class whose teacher's local port is carried to what stands behind the second edge, if the class's arguments say
 /// that it may be.
 pub fn in_class_with<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
-    let deployment = Deployment::start(world, &EDGES, &AGENTS);
+    let deployment = Deployment::start(world, &edges_of(world), &AGENTS);
     carried(&deployment, more, PORT, &behind(world), is_safe_with);
     thread::sleep(JUDGED);
     deployment
@@ -263,7 +340,7 @@ pub fn behind(world: &World) -> String {
 
 /// Along a way, in ms.
 pub fn round_trip(near: u32, way: &[&str]) -> f64 {
-    let links = links(near);
+    let links = [&links(near)[..], &more_links(near)].concat();
     let step = |pair: &[&str]| {
         let [a, b] = [pair[0], pair[1]];
         let found = links
@@ -277,8 +354,7 @@ pub fn round_trip(near: u32, way: &[&str]) -> f64 {
 /// Loses all packets of an edge, or none any more.
 pub fn cut(world: &World, name: &str, on: bool) {
     let setting = if on { "blackhole=true" } else { "blackhole=false" };
-    let others = EDGES.iter().chain(&AGENTS).chain(&[CONTROLLER]);
-    for other in others.filter(|other| **other != name) {
+    for other in world.nodes().filter(|other| *other != name) {
         world.set(&format!("{name}+{other}"), setting);
     }
 }
@@ -306,7 +382,7 @@ pub fn by_which(deployment: &Deployment<'_>, after: Duration) -> Vec<String> {
 /// Waits until every agent has been connected to every edge again for some seconds, with the route in use over one edge
 /// beside each agent, and a standby over the two others.
 pub fn whole_again(deployment: &Deployment<'_>) {
-    whole(deployment, &["e2", "e4"]);
+    whole(deployment, &["e2", "e4", "e6"]);
 }
 
 /// The same where all routes leave by the second edge.
@@ -316,7 +392,7 @@ pub fn whole_again_with(deployment: &Deployment<'_>) {
 
 fn whole(deployment: &Deployment<'_>, exits: &[&str]) {
     let beside = |route: &[String]| match route {
-        [first, last] => ["e1", "e3"].contains(&&**first) && exits.contains(&&**last),
+        [first, last] => ["e1", "e3", "e5"].contains(&&**first) && exits.contains(&&**last),
         _ => false,
     };
     let whole = || {
@@ -324,14 +400,15 @@ fn whole(deployment: &Deployment<'_>, exits: &[&str]) {
         let [leg] = &report.legs[..] else { return None };
         let apart = |route: &[String]| {
             let shared = route.iter().filter(|edge| leg.in_use.contains(edge));
-            shared.count() == 2 - exits.len()
+            shared.count() == usize::from(exits.len() == 1)
         };
         let standby = leg
             .routes
             .iter()
             .any(|route| beside(&route.edges) && apart(&route.edges));
         let edges = AGENTS.iter().flat_map(|agent| deployment.agent(agent).edges);
-        let connected = edges.filter(|edge| edge.connected).count() == AGENTS.len() * EDGES.len();
+        let connected =
+            edges.filter(|edge| edge.connected).count() == AGENTS.len() * deployment.edges().len();
         (standby && beside(&leg.in_use) && connected).then_some(())
     };
     // The live choice judges what it has seen for some seconds, and a plan made before may still come.
