@@ -11,5 +11,5 @@ mod ladder;
 mod method;
 pub mod stun;
 
-pub use ladder::{Change, Ladder, LadderConfig, Silence, Standing, TrialProbe};
+pub use ladder::{Answered, Change, Ladder, LadderConfig, Silence, Standing, TrialProbe};
 pub use method::Method;

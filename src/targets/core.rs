@@ -12,9 +12,9 @@ use std::{
 };
 
 use corridor_probes::{
-    Arrival, Due, Ledger, LossChain, Mono, Pattern, Schedule, SlotOutcome, StallWatch, Window,
+    Arrival, Due, Ledger, LossChain, Mono, Pattern, Sample, Schedule, SlotOutcome, StallWatch, Steps, Window,
     stamp::ReflectorPacket,
-    target::{Method, Silence, Standing, TrialProbe},
+    target::{Answered, Method, Silence, Standing, TrialProbe},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
@@ -214,13 +214,23 @@ impl Core {
         match (key.purpose, answer) {
             (Purpose::Trial, _) => {
                 let method = key.method;
-                link.ladder.answered(TrialProbe { method, number }, now);
+                link.ladder
+                    .answered(TrialProbe { method, number }, arrival.at, now);
             }
             (Purpose::Session(of), answer) => {
                 if let Some(session) = link.session_of(of) {
                     session.answered(arrival, answer);
                 }
             }
+        }
+    }
+
+    /// A probe was handed over at that time.
+    pub fn sent(&mut self, probe: &Probe, at: Mono) {
+        let Probe { key, number, .. } = *probe;
+        if let (Purpose::Trial, Some(link)) = (key.purpose, self.link(key.no)) {
+            let method = key.method;
+            link.ladder.sent(TrialProbe { method, number }, at);
         }
     }
 
@@ -303,7 +313,7 @@ impl Core {
                 link.close_windows(name, now);
                 while let Some(change) = link.ladder.poll_change() {
                     tracing::info!(target_name = %name, from = ?change.from, to = ?change.to, failed = change.failed, "target");
-                    if link.change(change, &mut self.rng, self.origin_ns) {
+                    if link.change(name, change, &mut self.rng, self.origin_ns, now) {
                         // The last one's answers may still be on their way.
                         let before = link.sessions.saturating_sub(1);
                         self.out.push_back(Output::Close(no, Scope::Before(before)));
@@ -415,27 +425,46 @@ impl Target {
             target: name.to_owned(),
             by: By::Nothing(trouble.chain(whys).collect()),
         };
-        let length = Duration::from_secs(1);
-        let window = Window {
-            start: now - length,
-            length,
-            ledger: Ledger::default(),
-            samples: Vec::new(),
-            samples_taken: 0,
-            raw: None,
-            jitter_up_us: None,
-            jitter_down_us: None,
-            late_up: 0,
-            chain_up: LossChain::default(),
-            chain_down: LossChain::default(),
-        };
-        Some(Closed {
-            about,
-            session: 0,
-            total: window.ledger,
-            window,
-            every: GRID * EVERY.period().get(),
-        })
+        Some(of_no_session(about, 0, &[], now))
+    }
+}
+
+/// What is known of the last second without a session: these round trips, each of a probe that was answered.
+fn of_no_session(about: About, id: u64, seen: &[Answered], now: Mono) -> Closed {
+    let samples = (0..).zip(seen).map(|(seq, answered)| Sample {
+        seq,
+        rtt_us: u32::try_from(answered.rtt.as_micros()).unwrap_or(u32::MAX),
+        up_us: None,
+        steps: Steps::default(),
+    });
+    let samples: Vec<_> = samples.collect();
+    let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+    let ledger = Ledger {
+        slots: count,
+        sent: count,
+        received: count,
+        ..Ledger::default()
+    };
+    let length = Duration::from_secs(1);
+    let window = Window {
+        start: now - length,
+        length,
+        ledger,
+        samples,
+        samples_taken: count,
+        raw: None,
+        jitter_up_us: None,
+        jitter_down_us: None,
+        late_up: 0,
+        chain_up: LossChain::default(),
+        chain_down: LossChain::default(),
+    };
+    Closed {
+        about,
+        session: id,
+        total: window.ledger,
+        window,
+        every: GRID * EVERY.period().get(),
     }
 }
 

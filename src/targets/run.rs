@@ -177,7 +177,7 @@ impl Main {
                     self.lookups.spawn(lookup(name));
                 }
                 Output::Send(probe) => match self.sockets.send(&probe) {
-                    Ok(()) => {}
+                    Ok(()) => self.core.sent(&probe, self.clock.mono()),
                     Err(NotSent::ThisTime) => self.core.not_sent(&probe, None, self.clock.mono()),
                     Err(NotSent::Impossible(why)) => {
                         self.core.not_sent(&probe, Some(why), self.clock.mono());

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! A trial asks by all methods at once, three times each, 200 ms apart. A method answers that answered two of
-//! them. Of answers to measuring probes the ladder hears only how many are overdue in a row.
+//! them. It ends when the best has, and soon after the last probe where a worse one has: a better one would have taken
+//! about as long, since the way is the same. What the trial saw of the method taken is the target's first figures. Of answers to measuring probes the ladder hears only how many are overdue in a row.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -29,8 +30,10 @@ use crate::Mono;
 pub struct LadderConfig {
     /// Between the probes of one method in a trial.
     pub spacing: Duration,
-    /// How long the last of them may be answered: as long as any probe ([`crate::SessionConfig::tmax`]).
+    /// How long the last of them may be answered: as long as any probe ([`crate::SessionConfig::tmax`]) …
     pub patience: Duration,
+    /// … or, where a method answers already, three of its round trips and so much.
+    pub grace: Duration,
     /// So many measuring probes unanswered in a row put the method in doubt.
     pub doubt: u32,
     /// From one look for a better method to the next.
@@ -45,6 +48,7 @@ impl Default for LadderConfig {
         Self {
             spacing: Duration::from_millis(200),
             patience: Duration::from_secs(2),
+            grace: Duration::from_millis(200),
             doubt: 10,
             look: Duration::from_secs(600),
             retry_min: Duration::from_secs(60),
@@ -56,7 +60,7 @@ impl Default for LadderConfig {
 /// Probes of one method in a trial, …
 const TRIES: u32 = 3;
 /// … and how many of them must be answered.
-const ENOUGH: u32 = 2;
+const ENOUGH: usize = 2;
 const METHODS: usize = Method::ALL.len();
 
 /// How a target stands.
@@ -86,7 +90,7 @@ pub enum Silence {
     /// It cannot be tried; why.
     Impossible(String),
     /// So many of three trial probes were answered.
-    Unanswered { answered: u32 },
+    Unanswered { answered: usize },
 }
 
 impl std::fmt::Display for Silence {
@@ -113,6 +117,15 @@ pub struct Change {
     pub to: Standing,
     /// The method before has failed, since the target answers another: what went unanswered was no loss.
     pub failed: bool,
+    /// What the trial saw of the method that was taken.
+    pub seen: [Option<Answered>; TRIES as usize],
+}
+
+/// A trial probe that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    pub sent: Mono,
+    pub rtt: Duration,
 }
 
 /// See the module's documentation.
@@ -140,8 +153,8 @@ struct Trial {
     steps: u32,
     /// The method in use was in doubt.
     doubt: bool,
-    /// One bit a probe.
-    answered: [u8; METHODS],
+    sent: [[Option<Mono>; TRIES as usize]; METHODS],
+    answered: [[Option<Answered>; TRIES as usize]; METHODS],
     impossible: [Option<String>; METHODS],
 }
 
@@ -181,7 +194,7 @@ impl Ladder {
         }
     }
 
-    /// Lets time pass; answers the next probe to send. Call until there is none.
+    /// Lets time pass; answers the next probe to send, of which [`Self::sent`] is to be told. Call until there is none.
     pub fn poll(&mut self, now: Mono) -> Option<TrialProbe> {
         if self.trial.is_none() && now >= self.next_trial {
             self.begin(false, now);
@@ -207,14 +220,25 @@ impl Ladder {
         self.changes.pop_front()
     }
 
-    /// A trial probe was answered.
-    pub fn answered(&mut self, probe: TrialProbe, now: Mono) {
+    /// A trial probe was sent at that time.
+    pub fn sent(&mut self, probe: TrialProbe, at: Mono) {
         let Some(trial) = &mut self.trial else { return };
-        let index = probe.number.wrapping_sub(trial.first_number);
-        if index < trial.steps {
-            trial.answered[probe.method as usize] |= 1 << index;
-            self.end_if_decided(now);
+        let index = probe.number.wrapping_sub(trial.first_number) as usize;
+        if let Some(sent) = trial.sent[probe.method as usize].get_mut(index) {
+            *sent = Some(at);
         }
+    }
+
+    /// A trial probe was answered; `at` is when the answer came.
+    pub fn answered(&mut self, probe: TrialProbe, at: Mono, now: Mono) {
+        let Some(trial) = &mut self.trial else { return };
+        let index = probe.number.wrapping_sub(trial.first_number) as usize;
+        let Some(Some(sent)) = trial.sent[probe.method as usize].get(index).copied() else {
+            return;
+        };
+        let rtt = at.since(sent);
+        trial.answered[probe.method as usize][index].get_or_insert(Answered { sent, rtt });
+        self.end_if_decided(now);
     }
 
     /// A trial probe cannot be sent by this method at all.
@@ -230,7 +254,7 @@ impl Ladder {
         match self.standing {
             Standing::Lost(method) if steps == 0 => {
                 self.next_trial = now + self.config.look;
-                self.stand(Standing::By(method), false);
+                self.stand(Standing::By(method), false, Default::default());
             }
             Standing::By(_)
                 if steps >= self.config.doubt && self.trial.is_none() && now >= self.doubt_from =>
@@ -247,14 +271,19 @@ impl Ladder {
             first_number: self.next_number,
             steps: 0,
             doubt,
-            answered: [0; METHODS],
+            sent: [[None; TRIES as usize]; METHODS],
+            answered: [[None; TRIES as usize]; METHODS],
             impossible: [const { None }; METHODS],
         });
         self.next_number = self.next_number.wrapping_add(TRIES);
     }
 
     fn end_of(&self, trial: &Trial) -> Mono {
-        trial.began + self.config.spacing * (TRIES - 1) + self.config.patience
+        let last = trial.began + self.config.spacing * (TRIES - 1);
+        let best = Method::ALL.into_iter().find(|&method| trial.answers(method));
+        let longest = best.and_then(|method| trial.seen(method).map(|answered| answered.rtt).max());
+        let patience = longest.map(|rtt| rtt * 3 + self.config.grace);
+        last + patience.unwrap_or(self.config.patience).min(self.config.patience)
     }
 
     fn end_if_decided(&mut self, now: Mono) {
@@ -292,20 +321,30 @@ impl Ladder {
             self.retry = (self.retry * 2).min(self.config.retry_max);
         }
         let failed = trial.doubt && matches!(next, Standing::By(_));
-        self.stand(next, failed);
+        let seen = next.method().map(|method| trial.answered[method as usize]);
+        self.stand(next, failed, seen.unwrap_or_default());
     }
 
-    fn stand(&mut self, to: Standing, failed: bool) {
+    fn stand(&mut self, to: Standing, failed: bool, seen: [Option<Answered>; TRIES as usize]) {
         let from = std::mem::replace(&mut self.standing, to);
         if from != to {
-            self.changes.push_back(Change { from, to, failed });
+            self.changes.push_back(Change {
+                from,
+                to,
+                failed,
+                seen,
+            });
         }
     }
 }
 
 impl Trial {
     fn answers(&self, method: Method) -> bool {
-        self.answered[method as usize].count_ones() >= ENOUGH
+        self.seen(method).count() >= ENOUGH
+    }
+
+    fn seen(&self, method: Method) -> impl Iterator<Item = Answered> + '_ {
+        self.answered[method as usize].iter().flatten().copied()
     }
 
     fn silence(&self, method: Method) -> Option<Silence> {
@@ -315,7 +354,7 @@ impl Trial {
         Some(match &self.impossible[method as usize] {
             Some(why) => Silence::Impossible(why.clone()),
             None => Silence::Unanswered {
-                answered: self.answered[method as usize].count_ones(),
+                answered: self.seen(method).count(),
             },
         })
     }

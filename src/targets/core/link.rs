@@ -10,9 +10,9 @@ use corridor_probes::{
     Mono,
     target::{Change, Ladder, LadderConfig, Method, Standing},
 };
-use rand::rngs::StdRng;
+use rand::{RngExt as _, rngs::StdRng};
 
-use super::{No, session::Session};
+use super::{No, of_no_session, session::Session};
 use crate::reporting::{About, By, Closed};
 
 /// Held windows beyond are let go, oldest first: more than a doubt and its trial take.
@@ -89,9 +89,22 @@ impl Link {
         }
     }
 
-    /// Takes up another method. Whether the session is another one now.
-    pub fn change(&mut self, change: Change, rng: &mut StdRng, origin_ns: i128) -> bool {
-        let Change { from, to, failed } = change;
+    /// Takes up another method. Whether the session is another one now. What the trial saw of the first one is told at
+    /// once: a class may wait for nothing else, and the session's first window closes seconds later.
+    pub fn change(
+        &mut self,
+        name: &str,
+        change: Change,
+        rng: &mut StdRng,
+        origin_ns: i128,
+        now: Mono,
+    ) -> bool {
+        let Change {
+            from,
+            to,
+            failed,
+            seen,
+        } = change;
         if from.method() == to.method() {
             return false;
         }
@@ -101,6 +114,17 @@ impl Link {
             self.held.retain(|closed| closed.window.ledger.received > 0);
         } else {
             self.retired = old.map(Session::retire);
+        }
+        if let (None, Some(method)) = (from.method(), to.method()) {
+            let seen: Vec<_> = seen.into_iter().flatten().collect();
+            let about = About::Target {
+                target: name.to_owned(),
+                by: By::Method(method),
+            };
+            if !seen.is_empty() {
+                self.held
+                    .push_back(of_no_session(about, rng.random(), &seen, now));
+            }
         }
         self.session = to.method().map(|method| {
             self.sessions += 1;

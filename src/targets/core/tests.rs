@@ -59,6 +59,7 @@ impl World {
                 self.resolved.push(name);
             }
             Output::Send(probe) => {
+                self.core.sent(&probe, self.now);
                 self.sent.push((self.now, probe));
                 if self.answering.contains(&probe.key.method) {
                     let answer = Answer::Number(probe.number);
@@ -151,6 +152,19 @@ fn a_target_is_probed_once_a_second_by_the_best_method_that_answers() {
     };
     assert_eq!(method, Some(Method::Stun));
     assert!(sent == received && (25..=30).contains(&sent), "{sent} {received}");
+}
+
+#[test]
+fn the_first_figures_are_those_of_the_trial() {
+    let mut world = World::new(&[Method::Icmp]);
+    world.set(&["sfu.example:3478"]);
+    world.run(1);
+    let [closed] = &world.closed[..] else {
+        panic!("{:?}", world.closed)
+    };
+    let rtts: Vec<_> = closed.window.samples.iter().map(|s| s.rtt_us).collect();
+    assert_eq!(rtts, [30_000; 3]);
+    assert_eq!((closed.window.ledger.sent, closed.window.ledger.received), (3, 3));
 }
 
 #[test]

@@ -37,11 +37,12 @@ impl Target {
             self.now = self.now.max(next);
             while coming.front().is_some_and(|(at, _)| *at <= self.now) {
                 if let Some((_, probe)) = coming.pop_front() {
-                    self.ladder.answered(probe, self.now);
+                    self.ladder.answered(probe, self.now, self.now);
                 }
             }
             while let Some(probe) = self.ladder.poll(self.now) {
                 self.sent.push((self.now.as_micros() / 1_000, probe));
+                self.ladder.sent(probe, self.now);
                 if probe.method == Method::Tcp && !self.tcp {
                     self.ladder
                         .impossible(Method::Tcp, "no port is named".into(), self.now);
@@ -106,15 +107,31 @@ fn two_of_three_are_an_answer_and_one_is_not() {
         (1, 1, Standing::Unmeasured),
     ] {
         let mut target = Target::new();
-        target.run(2_399, &[(Method::Stun, stun), (Method::Icmp, icmp)]);
+        // Three round trips of 40 ms and the grace after the last probe, or all of its time where none answers twice.
+        let end = if want == Standing::Unmeasured { 2_400 } else { 720 };
+        target.run(end - 1, &[(Method::Stun, stun), (Method::Icmp, icmp)]);
         assert_eq!(
             target.ladder.standing(),
             Standing::Trying,
             "STAMP may still answer"
         );
-        target.run(2_400, &[]);
+        target.run(end, &[]);
         assert_eq!(target.ladder.standing(), want, "{stun} {icmp}");
     }
+}
+
+#[test]
+fn what_a_trial_saw_of_the_method_taken_is_told() {
+    let mut target = Target::new();
+    target.run(3_000, &[(Method::Stun, 1), (Method::Icmp, 2)]);
+    let change = target.ladder.poll_change().unwrap();
+    let seen = |at| {
+        Some(Answered {
+            sent: ms(at),
+            rtt: Duration::from_millis(40),
+        })
+    };
+    assert_eq!(change.seen, [seen(0), seen(200), None]);
 }
 
 #[test]
