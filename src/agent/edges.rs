@@ -140,10 +140,11 @@ impl Edges {
             .collect()
     }
 
-    /// Whether an edge other than `entry` has said of late that it finds `hop` silent.
-    pub fn is_named_silent(&self, hop: EdgeId, entry: Option<EdgeId>, now: Mono) -> bool {
-        let mut others = self.edges.iter().filter(|(id, _)| Some(**id) != entry);
-        others.any(|(_, edge)| edge.silent_hops.get(&hop).is_some_and(|at| is_of_late(*at, now)))
+    /// When an edge other than `entry` said, of late, that it finds `hop` silent.
+    pub fn named_silent(&self, hop: EdgeId, entry: Option<EdgeId>, now: Mono) -> Option<Mono> {
+        let others = self.edges.iter().filter(|(id, _)| Some(**id) != entry);
+        let told = others.filter_map(|(_, edge)| edge.silent_hops.get(&hop).copied());
+        told.filter(|at| is_of_late(*at, now)).max()
     }
 
     /// Whether any has said so of any.

@@ -520,7 +520,8 @@ fn evidence(
         named_silent: route
             .edges()
             .skip(1)
-            .any(|hop| edges.is_named_silent(hop, route.entry(), now)),
+            .filter_map(|hop| edges.named_silent(hop, route.entry(), now))
+            .max(),
         echoed,
         missed,
         media: std::mem::take(&mut installed.media),

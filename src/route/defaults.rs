@@ -150,7 +150,7 @@ pub const RUN_BY_CHANCE: f64 = 1e-3;
 /// edges are dead, and the other half merely cannot be reached from there.
 pub const NAMED_BY_CHANCE: f64 = 0.05;
 
-/// For how long that counts: who is dead is found so by then without it, and for who is not one lost probe would do.
+/// For how long that counts at most, if nothing is heard of the edge meanwhile: who is dead is found so by then without it.
 pub const NAMED_FOR: Duration = Duration::from_secs(1);
 
 /// Known loss above this is not believed when runs are judged: at one half the wait is 10 steps already.

@@ -61,8 +61,9 @@ pub struct RouteEvidence {
     pub entry_silent: bool,
     /// Whether an edge of the route says that the next one is silent.
     pub next_hop_silent: bool,
-    /// Whether the first edge of another route has said of late that it finds an edge of this one silent.
-    pub named_silent: bool,
+    /// When the first edge of another route said, of late, that it finds an edge of this one silent. It counts until
+    /// the echo of a probe comes that was sent after it.
+    pub named_silent: Option<Mono>,
     /// Probes and media of this route whose fate was decided since the last tick: echoed, …
     pub echoed: u32,
     /// … or missed.
@@ -77,7 +78,7 @@ impl RouteEvidence {
         Self {
             silent_steps: 0,
             next_hop_silent: false,
-            named_silent: false,
+            named_silent: None,
             echoed: 0,
             missed: 0,
             media: Fates::NONE,
@@ -96,7 +97,7 @@ impl Default for RouteEvidence {
             connected: true,
             entry_silent: false,
             next_hop_silent: false,
-            named_silent: false,
+            named_silent: None,
             echoed: 0,
             missed: 0,
             media: Fates::NONE,

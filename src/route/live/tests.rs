@@ -134,7 +134,7 @@ impl World {
                 connected: self.connected[route],
                 entry_silent: false,
                 next_hop_silent: self.next_hop_silent[route],
-                named_silent: false,
+                named_silent: None,
                 echoed,
                 missed: decided.len() as u32 - echoed,
                 media: Fates::NONE,

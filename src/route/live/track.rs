@@ -119,7 +119,10 @@ impl Track {
     }
 
     fn out_reason(&self, silent: u32, evidence: &RouteEvidence) -> Option<Reason> {
-        let needed = self.loss.silent_steps_needed(evidence.named_silent);
+        let is_named = evidence
+            .named_silent
+            .is_some_and(|told| !self.answers_since(told));
+        let needed = self.loss.silent_steps_needed(is_named);
         if !evidence.connected {
             Some(Reason::Disconnected)
         } else if evidence.entry_silent {
@@ -135,6 +138,12 @@ impl Track {
         } else {
             None
         }
+    }
+
+    /// Whether anything was answered that was sent since then.
+    fn answers_since(&self, then: Mono) -> bool {
+        let sent = |s: &Sample| s.at - s.rtt.saturating_sub(self.added);
+        self.samples.back().is_some_and(|newest| sent(newest) >= then)
     }
 
     /// Over the budget by the median of the last samples, or by the 95th percentile in two evaluations

@@ -107,7 +107,7 @@ fn a_dead_exit_is_left_though_the_other_way_to_it_was_tried() {
             let by_exit = |next_hop_silent| RouteEvidence {
                 silent_steps: step as u32,
                 next_hop_silent,
-                named_silent: is_named && !next_hop_silent,
+                named_silent: (is_named && !next_hop_silent).then_some(MS(10_010)),
                 missed: 1,
                 ..heard()
             };
@@ -119,5 +119,30 @@ fn a_dead_exit_is_left_though_the_other_way_to_it_was_tried() {
             went.extend(moved_to(&choice.on_tick(MS(10_105 + step * 100), &evidence)).map(|to| (step, to)));
         }
         assert_eq!(went, [(0, by(&[3, 2])), (found, by(&[3, 4]))]);
+    }
+}
+
+#[test]
+fn an_exit_that_answers_after_it_was_called_silent_is_not_left_for_one_late_echo() {
+    let routes: [(&[u16], u64); 3] = [(&[1, 2], 100), (&[3, 2], 110), (&[3, 4], 150)];
+    for (answered, left) in [(10_119, true), (10_121, false)] {
+        let (mut choice, _) = leg(&routes, true, 10);
+        let told = MS(10_010);
+        let evidence = |silent_steps| {
+            let by_exit = |next_hop_silent, silent_steps| RouteEvidence {
+                silent_steps,
+                next_hop_silent,
+                named_silent: (!next_hop_silent).then_some(told),
+                ..heard()
+            };
+            [by_exit(true, 1), by_exit(false, silent_steps), heard()]
+        };
+        let went = moved_to(&choice.on_tick(MS(10_015), &evidence(0)));
+        assert_eq!(went, Some(by(&[3, 2])));
+        // Sent just before, or at, the word that the exit is silent.
+        choice.on_sample(1, MS(answered), Duration::from_millis(110));
+        choice.on_sample(2, MS(10_200), Duration::from_millis(150));
+        let went = moved_to(&choice.on_tick(MS(10_205), &evidence(1)));
+        assert_eq!(went.is_some(), left, "{answered}");
     }
 }
