@@ -49,7 +49,7 @@ const UNANSWERED: u32 = 3;
 const REFUSED_AGAIN: Duration = Duration::from_secs(5);
 /// Packets that wait for the first route to open, and for how long.
 const EARLY: usize = 64;
-const EARLY_FOR: Duration = Duration::from_millis(500);
+const EARLY_FOR: Duration = Duration::from_millis(700);
 /// Flows of one agent: what edges take, [`super::gate`].
 const MAX_FLOWS: usize = 128;
 /// What may go at once: less than edges take, since packets come closer together than they went.
@@ -213,6 +213,7 @@ impl Origin {
         let ids: Vec<FlowId> = self.flows.keys().copied().collect();
         for id in ids {
             self.lead(id, now);
+            self.send_early(id, now);
         }
     }
 
@@ -238,12 +239,7 @@ impl Origin {
             return;
         };
         match flow.way(leg) {
-            Some(route) => {
-                if !flow.early.is_empty() {
-                    self.send_early(id, now);
-                }
-                self.send(id, route, dscp, media, now);
-            }
+            Some(route) => self.send(id, route, dscp, media, now),
             None => flow.wait(dscp, media, now),
         }
     }
@@ -308,6 +304,7 @@ impl Origin {
                 flow.forget_early(now);
             }
             self.lead(id, now);
+            self.send_early(id, now);
         }
     }
 
@@ -581,6 +578,9 @@ impl Origin {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
+        if flow.early.is_empty() {
+            return;
+        }
         flow.forget_early(now);
         let leg = flow.class.as_ref().and_then(|class| self.legs.get(class));
         let Some(route) = leg.and_then(|leg| flow.way(leg)) else {

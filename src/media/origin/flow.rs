@@ -88,24 +88,28 @@ impl Flow {
         throttled
     }
 
-    /// The route in use if it is open, else another that is. To a target that is none by another exit, while the
-    /// route in use may still open: the first packets would come to it from another address than the rest.
+    /// The route in use if it is open, else another that is. To a target that is one by the exit that the flow has, or is
+    /// to have, as long as any of those is open or may still open: it would see packets from two addresses.
     pub(super) fn way(&self, leg: &Leg) -> Option<Route> {
         let carried = |route: &Route| matches!(self.openings.get(route), Some(Opening::Carried { .. }));
         if carried(&leg.in_use) {
             return Some(leg.in_use);
         }
         let mut others = leg.routes.iter().copied().filter(carried);
-        let may_open = match self.openings.get(&leg.in_use) {
+        if !matches!(leg.far, Far::Target(_)) {
+            return others.next();
+        }
+        let exit = self.route.filter(carried).unwrap_or(leg.in_use).exit();
+        let may_open = |route: &Route| match self.openings.get(route) {
             None => true,
             Some(Opening::Asked { times, .. }) => *times < UNANSWERED,
             Some(Opening::Refused { .. } | Opening::Carried { .. }) => false,
         };
-        if !may_open || !matches!(leg.far, Far::Target(_)) {
-            return others.next();
-        }
-        let known = self.route.filter(carried).unwrap_or(leg.in_use);
-        others.find(|route| route.exit() == known.exit())
+        let mut alike = leg.routes.iter().filter(|route| route.exit() == exit);
+        alike.clone().copied().find(carried).or_else(|| {
+            let waits = alike.any(may_open);
+            others.next().filter(|_| !waits)
+        })
     }
 
     /// The route of the copy, where the flow is protected: one that shares no edge with the first, but for
