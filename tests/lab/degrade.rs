@@ -4,11 +4,12 @@
 use std::{ops::RangeInclusive, thread, time::Duration};
 
 use corridor_netem::packet::Proto;
+use serde_json::Value;
 
 use crate::{
     deployment::{CONTROLLER, Deployment, LIMIT, Line, now, wall_us},
     proc::Proc,
-    talks::{EDGES, PORT, by_which, client_at, links, server_at, talked, toml},
+    talks::{Around, EDGES, PORT, by_which, client_at, links, server_at, talked, toml},
     world::{World, say, unavailable},
 };
 
@@ -24,8 +25,8 @@ const GOOD: &str = "loss=0 delay_ms=10";
 const PAIRS: [[&str; 2]; 2] = [["teacher", "student"], ["anna", "ben"]];
 /// Of the talk's packets on the line: 160 bytes, and what carries them.
 const LENGTHS: RangeInclusive<u16> = 220..=340;
-/// How soon it must have moved; the figure itself is printed, and judged by people.
-const MOVED: Duration = Duration::from_secs(30);
+/// How soon it must have moved, while the talk lasts; the figure itself is printed, and judged by people.
+const MOVED: Duration = Duration::from_secs(10);
 
 fn switches(deployment: &Deployment<'_>, agent: &str) -> Vec<Line> {
     let mut log = deployment.log(agent);
@@ -63,7 +64,12 @@ fn carry(deployment: &Deployment<'_>, [from, to]: [&str; 2]) {
 }
 
 /// Turns the way bad in the middle of a talk, and tells how soon it was left.
-fn turn_bad(world: &World, deployment: &Deployment<'_>, (name, directions, bad): (&str, &str, &str)) {
+fn turn_bad(
+    world: &World,
+    deployment: &Deployment<'_>,
+    (name, directions, bad): (&str, &str, &str),
+    alone: bool,
+) {
     let [teacher, _] = PAIRS[0];
     let talking: Proc = client_at(world, teacher, "15s");
     let before = by_which(deployment, Duration::from_secs(4));
@@ -72,12 +78,15 @@ fn turn_bad(world: &World, deployment: &Deployment<'_>, (name, directions, bad):
         "~" => format!("{entry}:{teacher}"),
         between => format!("{teacher}{between}{entry}"),
     };
+    let others = deployment.agent(PAIRS[1][0]).legs;
+    let others = others.first().and_then(|leg| leg.in_use.first()).cloned();
     let (known, at, started) = (switches(deployment, teacher).len(), wall_us(), now());
     world.reset_stats();
     world.set(&way, bad);
     let switch = loop {
-        if let Some(switch) = switches(deployment, teacher).get(known) {
-            break switch.clone();
+        let mut new = switches(deployment, teacher).into_iter().skip(known);
+        if let Some(switch) = new.find(|switch| leaves(switch, &entry)) {
+            break switch;
         }
         assert!(
             started.elapsed() < MOVED,
@@ -92,15 +101,25 @@ fn turn_bad(world: &World, deployment: &Deployment<'_>, (name, directions, bad):
     });
     let talk = talked(talking);
     world.set(&format!("{teacher}+{entry}"), GOOD);
+    let late = world.void();
     say(format_args!(
-        "{name}, by {before:?}: left after {after} ms; lost by the emulator until then {there} there, {back} back; \
-         of the talk's {}, {} there, {} back; {}",
+        "{name}{}, by {before:?}: left after {after} ms; lost by the emulator until then {there} there, {back} back; \
+         of the talk's {}, {} there, {} back; the others by {}{}; {}",
+        if alone { " without a controller" } else { "" },
         talk.sent,
         talk.lost_up,
         talk.lost_down,
+        others.unwrap_or_default(),
+        if late { ", on a machine that was late" } else { "" },
         switch.text("detail"),
     ));
-    world.void();
+}
+
+/// Whether a move leads to another entry than this one.
+fn leaves(switch: &Line, entry: &str) -> bool {
+    let detail: Value = serde_json::from_str(switch.text("detail")).unwrap_or_default();
+    let to = detail["to"][0].as_u64();
+    to.is_some_and(|to| format!("e{to}") != entry)
 }
 
 /// Of the emulator's losses: `CORRIDOR_SEED`, to have those of another run again, or this moment's.
@@ -111,7 +130,8 @@ fn seed() -> u64 {
     }
 }
 
-/// The first kind once, or each as often as `CORRIDOR_DEGRADE` says, or those alone whose name has `CORRIDOR_KIND`.
+/// The first kind once, or each as often as `CORRIDOR_DEGRADE` says, or those alone whose name has `CORRIDOR_KIND`; with
+/// `CORRIDOR_ALONE` the controller is dead meanwhile.
 #[test]
 fn a_way_that_turns_bad_is_left_and_others_stay() {
     if let Some(why) = unavailable() {
@@ -132,7 +152,7 @@ fn a_way_that_turns_bad_is_left_and_others_stay() {
     let seed = seed();
     say(format_args!("CORRIDOR_SEED={seed}"));
     let world = World::start(&format!("seed = {seed}\n{}", toml(&nodes, &all)));
-    let deployment = Deployment::start(&world, &EDGES, &PAIRS.concat());
+    let mut deployment = Deployment::start(&world, &EDGES, &PAIRS.concat());
     let _servers: Vec<Proc> = PAIRS
         .iter()
         .map(|pair| {
@@ -145,6 +165,7 @@ fn a_way_that_turns_bad_is_left_and_others_stay() {
     let calm: Vec<usize> = PAIRS[1].map(|agent| switches(&deployment, agent).len()).into();
 
     let wanted = std::env::var("CORRIDOR_KIND").unwrap_or_default();
+    let Around { alone, .. } = Around::set();
     let kinds = rounds.map_or(&KINDS[..1], |_| &KINDS[..]);
     for round in 0..rounds.unwrap_or(1) {
         for (n, kind) in kinds
@@ -157,13 +178,19 @@ fn a_way_that_turns_bad_is_left_and_others_stay() {
             // The live choice judges what it has seen for some seconds.
             thread::sleep(Duration::from_secs(6));
             let others = client_at(&world, PAIRS[1][0], "16s");
-            turn_bad(&world, &deployment, *kind);
+            if alone {
+                deployment.process(CONTROLLER).kill9();
+            }
+            turn_bad(&world, &deployment, *kind, alone);
             let others = talked(others);
             assert_eq!(
                 (others.lost_up, others.lost_down),
                 (0, 0),
                 "of the others: {others:?}"
             );
+            if alone {
+                deployment.start_controller();
+            }
             end(&deployment, &id);
         }
     }

@@ -109,12 +109,12 @@ impl World {
         }
     }
 
-    /// A node of the TOML.
     /// Names of all nodes.
     pub fn nodes(&self) -> impl Iterator<Item = &str> {
         self.status.nodes.keys().map(String::as_str)
     }
 
+    /// A node of the TOML.
     pub fn node(&self, name: &str) -> Node<'_> {
         let (name, status) = self
             .status
