@@ -522,12 +522,13 @@ impl LiveChoice {
     }
 
     /// The fittest of the other routes that carry something and pass `filter`: those with the exit that the far end
-    /// knows first, then inside the budget, then without loss, then by median, then in the plan's order.
+    /// knows first, then those of which no edge has just been called silent, then inside the budget, then without loss, then by median, then in the plan's order.
     fn fittest(&self, now: Mono, anchor: Anchor, filter: impl Fn(&Track) -> bool) -> Option<usize> {
         let fitness = |i: &usize| {
             let track = &self.tracks[*i];
             Fitness {
                 another_exit: anchor.is_left_by(&track.route),
+                is_named: track.is_named(),
                 standing: match track.quick_median() {
                     _ if track.predicted_inside() => Standing::Inside,
                     None => Standing::Unmeasured,
@@ -656,6 +657,8 @@ impl Anchor {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fitness {
     another_exit: bool,
+    /// An edge of it has just been called silent.
+    is_named: bool,
     standing: Standing,
     lossy: bool,
     held: bool,

@@ -291,10 +291,12 @@ fn media_survives_the_deaths_of_edges() {
     let kinds = if rounds.is_some() { 2 } else { 1 };
     // Behind the last there is no other way to what gives up when its peer's address changes.
     let last_too = if around.behind { 0 } else { kinds };
+    let only = std::env::var("CORRIDOR_VICTIM").unwrap_or_default();
     let each = first
         .into_iter()
         .take(kinds)
-        .chain(last.into_iter().take(last_too));
+        .chain(last.into_iter().take(last_too))
+        .filter(|(victim, _)| only.is_empty() || format!("{victim:?}").eq_ignore_ascii_case(&only));
     let (mut class, mut deaths) = ("c".to_owned(), 0);
     for (victim, death) in each {
         for round in rounds.clone().unwrap_or(0..1) {

@@ -119,10 +119,7 @@ impl Track {
     }
 
     fn out_reason(&self, silent: u32, evidence: &RouteEvidence) -> Option<Reason> {
-        let is_named = evidence
-            .named_silent
-            .is_some_and(|told| !self.answers_since(told));
-        let needed = self.loss.silent_steps_needed(is_named);
+        let needed = self.loss.silent_steps_needed(self.is_named_in(evidence));
         if !evidence.connected {
             Some(Reason::Disconnected)
         } else if evidence.entry_silent {
@@ -138,6 +135,17 @@ impl Track {
         } else {
             None
         }
+    }
+
+    /// Whether an edge of it has just been called silent by that of another route, and nothing by it says otherwise.
+    pub(super) fn is_named(&self) -> bool {
+        self.is_named_in(&self.evidence)
+    }
+
+    fn is_named_in(&self, evidence: &RouteEvidence) -> bool {
+        evidence
+            .named_silent
+            .is_some_and(|told| !self.answers_since(told))
     }
 
     /// Whether anything was answered that was sent since then.

@@ -151,7 +151,8 @@ fn a_target_is_probed_once_a_second_by_the_best_method_that_answers() {
         panic!()
     };
     assert_eq!(method, Some(Method::Stun));
-    assert!(sent == received && (25..=30).contains(&sent), "{sent} {received}");
+    // And the three of the trial.
+    assert!(sent == received && (28..=33).contains(&sent), "{sent} {received}");
 }
 
 #[test]

@@ -123,6 +123,21 @@ fn a_dead_exit_is_left_though_the_other_way_to_it_was_tried() {
 }
 
 #[test]
+fn without_an_anchor_a_route_by_an_edge_that_was_called_silent_comes_last() {
+    let routes: [(&[u16], u64); 3] = [(&[1, 2], 100), (&[3, 2], 110), (&[3, 4], 150)];
+    for (anchored, to) in [(false, &[3, 4]), (true, &[3, 2])] {
+        let (mut choice, _) = leg(&routes, anchored, 10);
+        let by_exit = |next_hop_silent: bool| RouteEvidence {
+            next_hop_silent,
+            named_silent: (!next_hop_silent).then_some(MS(10_010)),
+            ..heard()
+        };
+        let went = moved_to(&choice.on_tick(MS(10_015), &[by_exit(true), by_exit(false), heard()]));
+        assert_eq!(went, Some(by(to)));
+    }
+}
+
+#[test]
 fn an_exit_that_answers_after_it_was_called_silent_is_not_left_for_one_late_echo() {
     let routes: [(&[u16], u64); 3] = [(&[1, 2], 100), (&[3, 2], 110), (&[3, 4], 150)];
     for (answered, left) in [(10_119, true), (10_121, false)] {
