@@ -34,14 +34,17 @@ fn switches(deployment: &Deployment<'_>, agent: &str) -> Vec<Line> {
     log
 }
 
-/// A class of a pair, once both legs have a route and a standby.
+/// A class of a pair, once both legs have a route, and a standby that shares no edge with it.
 fn begin(deployment: &Deployment<'_>, id: &str, [teacher, student]: [&str; 2]) {
     deployment.begin_class(id, teacher, student);
     deployment.wait_class(id, "both legs, with standbys", LIMIT, |class| {
         let ready = |subject: &str| {
             let person = class.participants.iter().find(|p| p.subject == subject)?;
             let leg = person.legs.first()?;
-            (leg.in_use.is_some() && !leg.standbys.is_empty()).then_some(())
+            let used = leg.in_use.as_ref()?;
+            let apart =
+                |standby: &Vec<String>| standby.len() == 2 && standby.iter().all(|edge| !used.contains(edge));
+            leg.standbys.iter().any(apart).then_some(())
         };
         ready(teacher).and(ready(student))
     });
