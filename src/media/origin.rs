@@ -49,7 +49,7 @@ const UNANSWERED: u32 = 3;
 const REFUSED_AGAIN: Duration = Duration::from_secs(5);
 /// Packets that wait for the first route to open, and for how long.
 const EARLY: usize = 64;
-const EARLY_FOR: Duration = Duration::from_millis(700);
+const EARLY_FOR: Duration = Duration::from_millis(500);
 /// Flows of one agent: what edges take, [`super::gate`].
 const MAX_FLOWS: usize = 128;
 /// What may go at once: less than edges take, since packets come closer together than they went.

@@ -15,9 +15,9 @@ use crate::{
     deployment::{CONTROLLER, Deployment, wall_us},
     proc::Proc,
     talks::{
-        AGENTS, Around, Talked, anew, before, behind, borne, by_which, carried, client, cut, four_edges,
-        in_class, in_class_with, round_trip, rounds, server, server_behind, six_edges, talked, whole_again,
-        whole_again_with, world,
+        AGENTS, Around, Talked, anew, before, behind, borne, by_which, carried, client, cut, edges_of,
+        four_edges, in_class_by, in_class_with, round_trip, rounds, server, server_behind, six_edges, talked,
+        whole_again, whole_again_with, world,
     },
     world::{World, say, unavailable},
 };
@@ -261,9 +261,12 @@ fn media_survives_the_deaths_of_edges() {
         wanted.extend(["--target", &target]);
     }
     let (mut deployment, _server) = if around.behind {
-        (in_class_with(&world, &wanted), server_behind(&world))
+        (
+            in_class_with(&world, &edges_of(&world), &wanted),
+            server_behind(&world),
+        )
     } else {
-        (in_class(&world, &wanted), server(&world))
+        (in_class_by(&world, &edges_of(&world), &wanted), server(&world))
     };
 
     world.reset_stats();

@@ -96,7 +96,7 @@ fn of_edges(edges: &[&str], links: &[(&str, &str, u32)]) -> World {
 }
 
 /// Those of a world.
-fn edges_of(world: &World) -> Vec<&str> {
+pub fn edges_of(world: &World) -> Vec<&str> {
     let is_edge = |name: &&str| name.strip_prefix('e').is_some_and(|n| n.parse::<u8>().is_ok());
     world.nodes().filter(is_edge).collect()
 }
@@ -314,9 +314,14 @@ pub fn accept(deployment: &Deployment<'_>, port: &str) {
     deployment.cli("student", &["agent", "accept", port, "--data", &student]);
 }
 
-/// A class whose teacher's local port is carried to the student's.
+/// A class whose teacher's local port is carried to the student's, by the four edges.
 pub fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
-    let deployment = Deployment::start(world, &edges_of(world), &AGENTS);
+    in_class_by(world, &EDGES, more)
+}
+
+/// The same by these.
+pub fn in_class_by<'w>(world: &'w World, edges: &[&str], more: &[&str]) -> Deployment<'w> {
+    let deployment = Deployment::start(world, edges, &AGENTS);
     accept(&deployment, PORT);
     let to = format!("agent:student:{PORT}");
     carried(&deployment, more, PORT, &to, is_safe);
@@ -326,8 +331,8 @@ pub fn in_class<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
 
 /// A class whose teacher's local port is carried to what stands behind the second edge, if the class's arguments say
 /// that it may be.
-pub fn in_class_with<'w>(world: &'w World, more: &[&str]) -> Deployment<'w> {
-    let deployment = Deployment::start(world, &edges_of(world), &AGENTS);
+pub fn in_class_with<'w>(world: &'w World, edges: &[&str], more: &[&str]) -> Deployment<'w> {
+    let deployment = Deployment::start(world, edges, &AGENTS);
     carried(&deployment, more, PORT, &behind(world), is_safe_with);
     thread::sleep(JUDGED);
     deployment

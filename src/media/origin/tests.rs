@@ -157,7 +157,7 @@ fn packets_that_wait_for_too_long_or_are_too_many_are_counted() {
         world.packet(b"a");
     }
     assert_eq!(world.state().undone, 3);
-    world.now = at(701);
+    world.now = at(501);
     world.packet(b"b");
     assert_eq!(world.state().undone, 3 + EARLY as u64);
     world.answer(1, Answer::Carried);
@@ -348,11 +348,12 @@ fn to_a_target_another_exit_is_better_than_none() {
     for ms in [200, 600] {
         world.now = at(ms);
         world.origin.handle_timeout(world.now);
+        world.packet(b"b");
     }
     assert_eq!(
         world.media(),
-        [(4, 0, b"a".to_vec())],
-        "whether another comes or not"
+        [(4, 0, b"b".to_vec()), (4, 1, b"b".to_vec())],
+        "the first has waited for too long"
     );
     let mut world = World::new(to_target(&[&[1, 2], &[4]], 0));
     world.packet(b"a");
