@@ -68,7 +68,7 @@ soak: ## the long scenarios; the lab's faults over and over (root; ROUNDS=10)
 fuzz: ## every parser of foreign bytes (nightly, cargo-fuzz); MINUTES=10 each; the table goes to docs/fuzzing.md
 	fuzz/soak $(MINUTES) $(TARGETS)
 
-deaths: ## edges of the route in use die under media, over and over (root; ROUNDS=20, PARTS=off-20)
+deaths: ## edges die under media, and machines move, over and over (root; ROUNDS=20, PARTS=off-20)
 	.ci/setup test
 	tests/lab/deaths $(or $(ROUNDS),20) $(PARTS)
 

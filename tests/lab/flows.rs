@@ -485,11 +485,12 @@ fn an_agent_that_changes_its_address_loses_little() {
         });
         let [there, back] = both_ways(&deployment, &flow);
         let entry = before.and_then(|route| route.first()).expect("an entry");
+        let beside = round_trip(around.near, &["teacher", entry]);
         let late = world.void();
         say(format_args!(
             "another address at {} ms, protect {}, {} controller, {without} ms without a route, the change took {took} \
              ms: noticed {} ms after it began, all edges heard {} ms after; {} sent, {} lost there, {} back of {} \
-             borne, {} twice, the longest gap {} ms; by {before:?} before, {there:?} and {back:?} after{}",
+             borne and {} with the time without a route, {} twice, the longest gap {} ms; by {before:?} before, {there:?} and {back:?} after{}",
             2 * around.near,
             around.protect,
             if around.alone { "without a" } else { "with its" },
@@ -498,7 +499,8 @@ fn an_agent_that_changes_its_address_loses_little() {
             talk.sent,
             talk.lost_up,
             talk.lost_down,
-            borne(round_trip(around.near, &["teacher", entry]) + without as f64),
+            borne(beside),
+            borne(beside + without as f64),
             talk.repeated,
             talk.longest_gap * STEP.as_millis() as u64,
             if late { ", on a machine that was late" } else { "" },

@@ -18,7 +18,8 @@
 //!
 //! A trial asks by all methods at once, three times each, 200 ms apart. A method answers that answered two of
 //! them. It ends when the best has, and soon after the last probe where a worse one has: a better one would have taken
-//! about as long, since the way is the same. What the trial saw of the method taken is the target's first figures. Of answers to measuring probes the ladder hears only how many are overdue in a row.
+//! about as long, since the way is the same. What the trial saw of the method taken is the target's first figures.
+//! Of answers to measuring probes the ladder hears only how many are overdue in a row.
 
 use std::{collections::VecDeque, time::Duration};
 

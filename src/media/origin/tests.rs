@@ -96,15 +96,21 @@ impl World {
             if edge == entry && Kind::of(&datagram) == Some(Kind::Open) {
                 let open = Open::parse(&datagram).unwrap();
                 assert_eq!((open.port, open.grant), (self.port, &[7; 100][..]));
-                let mut out = Vec::new();
-                let back = RouteHeader {
-                    index: 0,
-                    ..open.header.back(Kind::Answer as u8)
-                };
-                answer.write(&back, &mut out);
-                self.origin.datagram(&out, self.now);
+                self.answered(&datagram, answer);
             }
         }
+    }
+
+    /// The answer to an opening comes back.
+    fn answered(&mut self, open: &[u8], answer: Answer) {
+        let open = Open::parse(open).unwrap();
+        let mut out = Vec::new();
+        let back = RouteHeader {
+            index: 0,
+            ..open.header.back(Kind::Answer as u8)
+        };
+        answer.write(&back, &mut out);
+        self.origin.datagram(&out, self.now);
     }
 
     fn all_carried(routes: &[&[u16]], in_use: usize) -> Self {
@@ -117,14 +123,7 @@ impl World {
         world.packet(b"first");
         let opens = world.sent();
         for (_, datagram) in opens {
-            let open = Open::parse(&datagram).unwrap();
-            let mut out = Vec::new();
-            let back = RouteHeader {
-                index: 0,
-                ..open.header.back(Kind::Answer as u8)
-            };
-            Answer::Carried.write(&back, &mut out);
-            world.origin.datagram(&out, world.now);
+            world.answered(&datagram, Answer::Carried);
         }
         assert_eq!(
             world.media(),
@@ -314,14 +313,7 @@ fn to_a_target_nothing_goes_by_another_exit_while_the_one_in_use_may_open() {
     let opens = world.sent();
     let answer = |world: &mut World, entry, answer: Answer| {
         for (_, datagram) in opens.iter().filter(|(edge, _)| *edge == entry) {
-            let open = Open::parse(datagram).unwrap();
-            let mut out = Vec::new();
-            let back = RouteHeader {
-                index: 0,
-                ..open.header.back(Kind::Answer as u8)
-            };
-            answer.write(&back, &mut out);
-            world.origin.datagram(&out, world.now);
+            world.answered(datagram, answer);
         }
     };
     answer(&mut world, 4, Answer::Carried);
